@@ -1,11 +1,11 @@
 """A candidate: one point of the design space, before training.
 
-Omega = {alpha, vartheta, omega, theta} of SpArSe (Fedorov et al. 2019): a candidate holds the architecture alpha (blocks,
-depth, width, where outputs are taken), the operations vartheta (kinds of convolution and pooling) and theta (training
-and pruning); omega, the weights, are what training makes of it.
+Omega = {alpha, vartheta, omega, theta} of SpArSe (Fedorov et al. 2019): a candidate holds the architecture alpha
+(blocks, depth, width, where outputs are taken), the operations vartheta (kinds of convolution and pooling) and theta
+(training and pruning); omega, the weights, are what training makes of it.
 
-Candidates are frozen, equal when all their parts are equal, and written as JSON with sorted keys, so that equal candidates
-have the same `id` on every machine.
+Candidates are frozen, equal when all their parts are equal, and written as JSON with sorted keys, so that equal
+candidates have the same `id` on every machine.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Layer:
 class Block:
     """1..3 layers, an optional shortcut around them, and at the end a downsampling by `factor` (1: none).
 
-    `downsampling` is `stride` (of the last layer), or `max` or `average` pooling behind the block. A residual block's shortcut
-    is the identity where shapes allow and a 1x1 convolution (strided like the block) where they do not.
+    `downsampling` is `stride` (of the last layer), or `max` or `average` pooling behind the block. A residual block's
+    shortcut is the identity where shapes allow and a 1x1 convolution (strided like the block) where they do not.
     """
 
     layers: tuple[Layer, ...]
@@ -58,9 +58,9 @@ class Block:
 class Training:
     """theta: how a candidate is trained and pruned.
 
-    `epochs` is a multiple of the rung's length (the search decides how long a stage's rung is). `kl_weight` multiplies the
-    evidence bound's KL term at full strength, reached after a ramp over `kl_warmup` (a fraction of the pruning phase). A
-    weight is pruned where log alpha exceeds its family's threshold.
+    `epochs` is a multiple of the rung's length (the search decides how long a stage's rung is). `kl_weight`
+    multiplies the evidence bound's KL term at full strength, reached after a ramp over `kl_warmup` (a fraction of the
+    pruning phase). A weight is pruned where log alpha exceeds its family's threshold.
     """
 
     learning_rate: float = 0.02
@@ -82,11 +82,11 @@ class Candidate:
     """One point of the design space.
 
     `grey`: the input is turned to grey before the model sees it (the sensor's setting, not the model's cost).
-    `input_factor`: the model's first operation downsamples its input by this factor, by `input_pooling` (max or average).
-    `linear_depthwise`: no ReLU between a separable layer's depthwise and 1x1 convolution.
-    `head`: how the last block's map becomes a vector: `flatten`, `average` (global) or `depthwise` (a learned pooling:
-    a depthwise convolution over the whole map). `multi_scale`: the earlier blocks' outputs, globally averaged, are concatenated to it.
-    `dense`: units of the hidden dense layers, none to two.
+    `input_factor`: the model's first operation downsamples its input by this factor, by `input_pooling` (max or
+    average). `linear_depthwise`: no ReLU between a separable layer's depthwise and 1x1 convolution. `head`: how the
+    last block's map becomes a vector: `flatten`, `average` (global) or `depthwise` (a learned pooling: a depthwise
+    convolution over the whole map). `multi_scale`: the earlier blocks' outputs, globally averaged, are concatenated
+    to it. `dense`: units of the hidden dense layers, none to two.
     """
 
     blocks: tuple[Block, ...]
