@@ -1,0 +1,186 @@
+"""The design space: round trips, ranges, the encoding and the morphs, as properties of random candidates."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfsparse.budgets import Budgets, parse_bytes
+from tfsparse.candidate import Block, Candidate, Layer, Training
+from tfsparse.errors import UserError
+from tfsparse.morphism import FAMILIES, neighbour
+from tfsparse.space import DesignSpace
+
+GREY = DesignSpace((28, 28, 1), classes=10)
+COLOUR = DesignSpace((32, 32, 3), classes=2)
+spaces = st.sampled_from([GREY, COLOUR])
+seeds = st.integers(0, 2**32 - 1)
+quick = settings(max_examples=150, deadline=None)
+
+
+@quick
+@given(spaces, seeds)
+def test_values_and_candidates_are_the_same_thing(space, seed):
+    candidate = space.sample(np.random.default_rng(seed))
+    values = space.values(candidate)
+    assert space.contains(candidate)
+    assert space.candidate(values) == candidate
+    assert space.values(space.candidate(values)) == values
+    # Through JSON as well, which is how records and Keras Tuner keep them.
+    assert Candidate.from_json(candidate.to_json()) == candidate
+    assert set(values) == {parameter.name for parameter in space.parameters if parameter.exists(values)}
+
+
+@quick
+@given(spaces, st.lists(st.floats(0, 1, exclude_max=True), min_size=86, max_size=86))
+def test_every_point_of_the_unit_cube_is_a_candidate(space, u):
+    assert space.contains(space.at(u[: space.dimensions]))
+
+
+@quick
+@given(spaces, seeds)
+def test_morphs_stay_in_the_space_and_change_something(space, seed):
+    rng = np.random.default_rng(seed)
+    candidate = space.sample(rng)
+    for family in FAMILIES:
+        morph = neighbour(space, candidate, rng, [family])
+        if morph is not None:
+            assert morph.family == family
+            assert space.contains(morph.candidate), (family, morph.candidate)
+            assert morph.candidate != candidate
+    assert neighbour(space, candidate, rng) is not None
+
+
+def test_a_morph_changes_one_thing():
+    rng = np.random.default_rng(1)
+    changed_training = changed_architecture = 0
+    for _ in range(200):
+        candidate = COLOUR.sample(rng)
+        morph = neighbour(COLOUR, candidate, rng)
+        same_architecture = morph.candidate.architecture_id == candidate.architecture_id
+        assert same_architecture == morph.family.startswith("training ")
+        if same_architecture:
+            changed_training += 1
+            continue
+        changed_architecture += 1
+        assert morph.candidate.training == candidate.training
+        assert abs(len(morph.candidate.blocks) - len(candidate.blocks)) <= 1
+        before, after = (sum(len(b.layers) for b in c.blocks) for c in (candidate, morph.candidate))
+        assert morph.family == "remove block" or abs(after - before) <= 1
+    assert changed_training > 30 and changed_architecture > 30
+
+
+def test_every_family_of_morphs_is_met():
+    rng = np.random.default_rng(2)
+    met = {morph.family for _ in range(2000) if (morph := neighbour(COLOUR, COLOUR.sample(rng), rng))}
+    assert met == set(FAMILIES)
+
+
+def test_candidates_that_mean_the_same_are_one():
+    layer = Layer("plain", 8, 3)
+    plain = Candidate((Block((layer,)),))
+    same = Candidate(
+        (Block((replace(layer, cut=0.5),), downsampling="max", factor=1),),
+        multi_scale=True,
+        grey=True,
+        input_pooling="max",
+        linear_depthwise=False,
+        training=Training(kl_weight=3.0),
+    )
+    assert same != plain
+    assert GREY.canonical(same) == plain
+    assert not GREY.contains(same)
+
+
+def test_candidates_outside_the_ranges_are_not_in_the_space():
+    candidate = Candidate((Block((Layer("plain", 8, 3),)),))
+    assert GREY.contains(candidate)
+    assert not GREY.contains(replace(candidate, blocks=candidate.blocks * 5))
+    assert not GREY.contains(replace(candidate, blocks=()))
+    assert not GREY.contains(replace(candidate, dense=(1,)))
+    assert not GREY.contains(replace(candidate, dense=(9, 9, 9)))
+    assert not GREY.contains(replace(candidate, head="none"))
+    assert not GREY.contains(replace(candidate, blocks=(Block((Layer("plain", 101, 3),)),)))
+    assert not GREY.contains(replace(candidate, training=Training(learning_rate=1.0)))
+    assert not GREY.contains(replace(candidate, grey=True))
+    assert COLOUR.contains(replace(candidate, grey=True))
+
+
+def test_the_prior_reaches_every_choice_and_leans_to_small_networks():
+    rng = np.random.default_rng(3)
+    candidates = [COLOUR.sample(rng) for _ in range(3000)]
+    seen: dict[str, set] = {}
+    for candidate in candidates:
+        for name, value in COLOUR.values(candidate).items():
+            seen.setdefault(COLOUR.parameter(name).group, set()).add(value)
+    for parameter in COLOUR.parameters:
+        if parameter.kind != "float" and not parameter.log:
+            assert set(parameter.domain) <= seen[parameter.group], parameter.name
+    assert {1, 100} <= seen["filters"]
+    counts = [COLOUR.network(c).weight_count for c in candidates if COLOUR.refusal(c) is None]
+    assert np.median(counts) < 10_000
+    assert len(counts) > 0.8 * len(candidates)
+
+
+@quick
+@given(spaces, seeds)
+def test_the_encoding_tells_what_exists(space, seed):
+    rng = np.random.default_rng(seed)
+    candidates = [c for c in (space.sample(rng) for _ in range(8)) if space.refusal(c) is None]
+    encoded = space.encode(candidates)
+    assert encoded.unit.shape == encoded.active.shape == (len(candidates), space.dimensions)
+    assert np.isfinite(encoded.features).all()
+    assert (encoded.unit[~encoded.active] == 0).all()
+    for row, candidate in enumerate(candidates):
+        values = space.values(candidate)
+        for column, parameter in enumerate(space.parameters):
+            if parameter.name != "linear_depthwise":
+                assert encoded.active[row, column] == (parameter.name in values)
+            if not parameter.categorical:
+                assert 0 <= encoded.unit[row, column] <= 1
+
+
+def test_keras_tuner_knows_the_whole_space():
+    import keras_tuner
+
+    for space in (GREY, COLOUR):
+        hp = keras_tuner.HyperParameters()
+        space.declare(hp)
+        assert {item.name for item in hp.space} == {parameter.name for parameter in space.parameters}
+        rng = np.random.default_rng(4)
+        for _ in range(100):
+            values = space.values(space.sample(rng))
+            trial = hp.copy()
+            trial.values = dict(values)
+            # Keras Tuner drops values that it takes for inactive and adds those that it misses.
+            trial.ensure_active_values()
+            assert trial.values == values
+            reread = keras_tuner.HyperParameters.from_config(trial.get_config())
+            assert reread.values == values
+
+
+def test_budgets_turn_candidates_away_by_their_shapes():
+    tight = DesignSpace((28, 28, 1), classes=10, budgets=Budgets(flash=4096, ram=2048))
+    rng = np.random.default_rng(5)
+    candidates = [tight.sample(rng) for _ in range(500)]
+    reasons = [tight.refusal(candidate) for candidate in candidates]
+    kept = [candidate for candidate, reason in zip(candidates, reasons, strict=True) if reason is None]
+    assert kept and all(tight.network(candidate).memory_bound <= 2048 for candidate in kept)
+    assert any("RAM" in reason for reason in reasons if reason)
+    assert any("flash" in reason for reason in reasons if reason)
+    assert any("does not fit" in reason for reason in reasons if reason)
+    assert tight.least.ram == min(784 + pixels for pixels in (49,))
+    assert all(tight.network(candidate).memory_bound >= tight.least.ram for candidate in kept)
+
+
+@pytest.mark.parametrize("text", ["2048", "2048B", "2k", "2K", "2KB", "2kb", "2 KiB", "2.0k"])
+def test_sizes_are_read_as_people_write_them(text):
+    assert parse_bytes(text) == 2048
+
+
+@pytest.mark.parametrize("text", ["", "two", "-1", "0", "2G", "2k2", "KB"])
+def test_a_bad_size_says_how_to_write_one(text):
+    with pytest.raises(UserError, match="2KB"):
+        parse_bytes(text)

@@ -1,0 +1,488 @@
+"""The design space: which candidates there are, how to draw one, and how the optimiser sees one.
+
+The space is a table of `Parameter`s, some of which exist only under conditions (a third block's filters exist only
+where there is a third block). Everything else reads the table: random and quasi-random candidates, Keras Tuner's
+hyperparameters, and the encoding that the Gaussian processes see. Ranges are METHOD.md's.
+
+    space = DesignSpace((28, 28, 1), classes=10)
+    candidate = space.sample(np.random.default_rng(0))
+    space.candidate(space.values(candidate)) == candidate
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from itertools import product
+from math import log2, prod
+from typing import Any
+
+import numpy as np
+
+from tfsparse.budgets import Budgets
+from tfsparse.candidate import (
+    CONVOLUTIONS,
+    DOWNSAMPLINGS,
+    HEADS,
+    MAX_BLOCKS,
+    MAX_DENSE,
+    MAX_LAYERS,
+    PRUNINGS,
+    SCHEDULES,
+    Block,
+    Candidate,
+    Layer,
+    Training,
+)
+from tfsparse.network import WEIGHTED, Infeasible, Network, Shape, network_of
+
+Value = int | float | str | bool
+Values = dict[str, Value]
+
+# An emulated chip runs some tens of instructions a multiply-accumulate: more of them than this would cost more time to
+# measure than to train, and no microcontroller of this class would run it at a useful rate.
+MAX_MACS = 10_000_000
+
+# What the compiled tables can shrink to at best: a bitmap of one bit a weight where weights are pruned; where they
+# are not, a fifth of the int8 weights being zero by chance is already rare.
+_PRUNED_BYTES_A_WEIGHT = 1 / 8
+_DENSE_BYTES_A_WEIGHT = 0.8
+
+_FRACTIONS = (0.125, 0.25, 0.375, 0.5, 0.75)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One axis of the space.
+
+    `kind` is "int" or "float" (from `low` to `high`, on a logarithmic scale where `log`), "choice" (one of `choices`,
+    without an order unless `ordered`) or "boolean". `conditions` are (parent's name, parent's values): the parameter
+    exists where all hold. `group`: parameters that mean the same in different places (every layer's filters) share
+    it, and with it their length scale in the surrogate. `weights` is the prior over the values of a choice, a boolean
+    or a short int.
+    """
+
+    name: str
+    group: str
+    kind: str
+    low: float = 0
+    high: float = 0
+    log: bool = False
+    choices: tuple[Value, ...] = ()
+    ordered: bool = False
+    weights: tuple[float, ...] = ()
+    conditions: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+
+    @property
+    def domain(self) -> tuple[Value, ...]:
+        """The values of a parameter that has few, in order."""
+        if self.kind == "int":
+            return tuple(range(int(self.low), int(self.high) + 1))
+        return (False, True) if self.kind == "boolean" else self.choices
+
+    @property
+    def categorical(self) -> bool:
+        return self.kind == "choice" and not self.ordered
+
+    def exists(self, values: Mapping[str, Value]) -> bool:
+        return all(values.get(parent) in wanted for parent, wanted in self.conditions)
+
+    def draw(self, u: float) -> Value:
+        """The prior's quantile at u in [0, 1): small numbers are likelier where the scale is logarithmic."""
+        if self.weights:
+            edges = np.cumsum(self.weights) / sum(self.weights)
+            return self.domain[min(int(np.searchsorted(edges, u, side="right")), len(edges) - 1)]
+        if self.kind in ("choice", "boolean"):
+            return self.domain[int(u * len(self.domain))]
+        value = self.low * (self.high / self.low) ** u if self.log else self.low + u * (self.high - self.low)
+        if self.kind == "int":
+            return round(value)
+        # Three digits are plenty, and keep records readable.
+        return min(max(float(f"{value:.3g}"), self.low), self.high)
+
+    def unit(self, value: Value) -> float:
+        """Where the value lies in [0, 1]; for a categorical parameter the index of the choice."""
+        if self.kind in ("choice", "boolean"):
+            index = self.domain.index(value)
+            return float(index) if self.categorical else index / (len(self.domain) - 1)
+        if self.log:
+            return float(np.log(value / self.low) / np.log(self.high / self.low))
+        return float((value - self.low) / (self.high - self.low))
+
+    def holds(self, value: Value) -> bool:
+        """Whether the value is one that this parameter can take."""
+        if self.kind in ("choice", "boolean"):
+            return value in self.domain and type(value) is type(self.domain[0])
+        wanted = int if self.kind == "int" else float
+        return type(value) is wanted and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """N candidates as the surrogate sees them.
+
+    `unit` [N, P] each parameter's place in [0, 1] (categorical: the index of the choice; 0 where it does not exist),
+    `active` [N, P] whether it exists, `features` [N, F] numbers computed from the network's shapes, without training.
+    """
+
+    unit: np.ndarray
+    active: np.ndarray
+    features: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.unit)
+
+    def __getitem__(self, rows) -> Encoded:
+        return Encoded(self.unit[rows], self.active[rows], self.features[rows])
+
+    def with_feature(self, column: Sequence[float]) -> Encoded:
+        """The same with one more feature column, such as the length of training."""
+        extra = np.asarray(column, float).reshape(-1, 1)
+        return replace(self, features=np.hstack([self.features, extra]))
+
+
+class DesignSpace:
+    """Every candidate for images of `input_shape` (height, width, channels) and a number of classes.
+
+    `budgets` are hard: `refusal` turns away a candidate that cannot meet them by its shapes alone.
+    """
+
+    def __init__(self, input_shape: Shape, classes: int, budgets: Budgets | None = None, max_macs: int = MAX_MACS):
+        self.input_shape = tuple(int(size) for size in input_shape)
+        self.classes = int(classes)
+        self.budgets = budgets or Budgets()
+        self.max_macs = max_macs
+        self.parameters = tuple(_parameters(colour=self.input_shape[-1] == 3))
+        self._index = {parameter.name: i for i, parameter in enumerate(self.parameters)}
+        self._judged: dict[Candidate, tuple[Network | None, str | None]] = {}
+
+    def parameter(self, name: str) -> Parameter:
+        return self.parameters[self._index[name]]
+
+    # Drawing candidates
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.parameters)
+
+    def at(self, u: Sequence[float]) -> Candidate:
+        """The candidate at a point of the unit cube [0, 1)^dimensions, under the prior; what does not exist ignores
+        its u."""
+        values: Values = {}
+        for parameter, place in zip(self.parameters, u, strict=True):
+            if parameter.exists(values):
+                values[parameter.name] = parameter.draw(float(place))
+        return self.candidate(values)
+
+    def sample(self, rng: np.random.Generator) -> Candidate:
+        """A candidate drawn from the prior, which leans to small networks. It may still be one that `refusal` turns
+        away."""
+        return self.at(rng.random(self.dimensions))
+
+    # Candidates <-> hyperparameter values
+
+    def declare(self, hp) -> None:
+        """Register the space with Keras Tuner's `HyperParameters`, conditional scopes included."""
+        for parameter in self.parameters:
+            with ExitStack() as scopes:
+                for parent, wanted in parameter.conditions:
+                    scopes.enter_context(hp.conditional_scope(parent, list(wanted)))
+                name = parameter.name
+                sampling = "log" if parameter.log else "linear"
+                if parameter.kind == "int":
+                    hp.Int(name, int(parameter.low), int(parameter.high), sampling=sampling)
+                elif parameter.kind == "float":
+                    hp.Float(name, parameter.low, parameter.high, sampling=sampling)
+                elif parameter.kind == "boolean":
+                    hp.Boolean(name)
+                else:
+                    hp.Choice(name, list(parameter.choices), ordered=parameter.ordered)
+
+    def candidate(self, values: Mapping[str, Value]) -> Candidate:
+        """The candidate with these hyperparameter values; those that do not exist under the others are ignored."""
+        blocks = []
+        for b in range(1, values["blocks"] + 1):
+            layers = []
+            for number in range(1, values[f"block{b}/layers"] + 1):
+                at = f"block{b}/layer{number}"
+                convolution = values[f"{at}/convolution"]
+                cut = values[f"{at}/cut"] if convolution == "cut" else 1.0
+                layers.append(Layer(convolution, values[f"{at}/filters"], values[f"{at}/kernel"], cut))
+            factor = values[f"block{b}/factor"]
+            downsampling = values[f"block{b}/downsampling"] if factor > 1 else Block(()).downsampling
+            blocks.append(Block(tuple(layers), downsampling, factor, values[f"block{b}/residual"]))
+        pruned = values["training/pruning"] != "none"
+        training = {
+            field.name: values[f"training/{field.name}"]
+            for field in fields(Training)
+            if pruned or field.name not in _PRUNING_KNOBS
+        }
+        factor = values["input_factor"]
+        return self.canonical(
+            Candidate(
+                blocks=tuple(blocks),
+                head=values["head"],
+                multi_scale=values["multi_scale"] if len(blocks) > 1 else False,
+                dense=tuple(values[f"dense{i}/units"] for i in range(1, values["dense"] + 1)),
+                grey=values.get("grey", False),
+                input_factor=factor,
+                input_pooling=values["input_pooling"] if factor > 1 else Candidate(()).input_pooling,
+                linear_depthwise=values["linear_depthwise"],
+                training=Training(**training),
+            )
+        )
+
+    def values(self, candidate: Candidate) -> Values:
+        """The hyperparameter values of a candidate of this space, those that exist only."""
+        values: Values = {"blocks": len(candidate.blocks)}
+        for b, block in enumerate(candidate.blocks, start=1):
+            values[f"block{b}/layers"] = len(block.layers)
+            values[f"block{b}/residual"] = block.residual
+            values[f"block{b}/factor"] = block.factor
+            if block.factor > 1:
+                values[f"block{b}/downsampling"] = block.downsampling
+            for number, layer in enumerate(block.layers, start=1):
+                at = f"block{b}/layer{number}"
+                values[f"{at}/convolution"] = layer.convolution
+                values[f"{at}/filters"] = layer.filters
+                values[f"{at}/kernel"] = layer.kernel
+                if layer.convolution == "cut":
+                    values[f"{at}/cut"] = layer.cut
+        values["head"] = candidate.head
+        if len(candidate.blocks) > 1:
+            values["multi_scale"] = candidate.multi_scale
+        values["dense"] = len(candidate.dense)
+        for i, units in enumerate(candidate.dense, start=1):
+            values[f"dense{i}/units"] = units
+        if self.input_shape[-1] == 3:
+            values["grey"] = candidate.grey
+        values["input_factor"] = candidate.input_factor
+        if candidate.input_factor > 1:
+            values["input_pooling"] = candidate.input_pooling
+        values["linear_depthwise"] = candidate.linear_depthwise
+        pruned = candidate.training.pruning != "none"
+        for field in fields(Training):
+            if pruned or field.name not in _PRUNING_KNOBS:
+                values[f"training/{field.name}"] = getattr(candidate.training, field.name)
+        return values
+
+    def canonical(self, candidate: Candidate) -> Candidate:
+        """The one candidate among those that mean the same: what has no effect is at its default."""
+        blank, plain = Candidate(()), Block(())
+        changes: dict[str, Any] = {}
+        blocks = tuple(
+            replace(
+                block,
+                downsampling=block.downsampling if block.factor > 1 else plain.downsampling,
+                layers=tuple(
+                    layer if layer.convolution == "cut" or layer.cut == 1.0 else replace(layer, cut=1.0)
+                    for layer in block.layers
+                ),
+            )
+            for block in candidate.blocks
+        )
+        if blocks != candidate.blocks:
+            changes["blocks"] = blocks
+        if not _has_depthwise(candidate):
+            changes["linear_depthwise"] = blank.linear_depthwise
+        if candidate.input_factor == 1:
+            changes["input_pooling"] = blank.input_pooling
+        if len(candidate.blocks) == 1:
+            changes["multi_scale"] = False
+        if self.input_shape[-1] != 3:
+            changes["grey"] = False
+        if candidate.training.pruning == "none":
+            defaults = {name: getattr(Training(), name) for name in _PRUNING_KNOBS}
+            changes["training"] = replace(candidate.training, **defaults)
+        return replace(candidate, **changes) if changes else candidate
+
+    def contains(self, candidate: Candidate) -> bool:
+        """Whether the candidate is in the space, in its canonical form."""
+        if not 1 <= len(candidate.blocks) <= MAX_BLOCKS or len(candidate.dense) > MAX_DENSE:
+            return False
+        if not all(1 <= len(block.layers) <= MAX_LAYERS for block in candidate.blocks):
+            return False
+        values = self.values(candidate)
+        existing = {parameter.name for parameter in self.parameters if parameter.exists(values)}
+        if existing != set(values) or not all(self.parameter(name).holds(value) for name, value in values.items()):
+            return False
+        return self.canonical(candidate) == candidate
+
+    # What a candidate needs by its shapes alone
+
+    def network(self, candidate: Candidate) -> Network:
+        """The candidate's layer graph, its dropout left out (the shapes' sake); Infeasible where it has none."""
+        network, reason = self._judge(candidate)
+        if network is None:
+            raise Infeasible(reason)
+        return network
+
+    def refusal(self, candidate: Candidate) -> str | None:
+        """Why the candidate is turned away before any training; None where it may be trained."""
+        network, reason = self._judge(candidate)
+        if network is None:
+            return reason
+        if network.macs > self.max_macs:
+            return f"needs {network.macs} multiply-accumulates, over the limit of {self.max_macs}"
+        ram, flash = self.budgets.ram, self.budgets.flash
+        if ram is not None and network.memory_bound > ram:
+            return f"holds {network.memory_bound} bytes at once by its shapes, over the {ram} bytes of RAM"
+        least = self.least_payload(network, candidate)
+        if flash is not None and least > flash:
+            return f"its weights take {least} bytes at the least, over the {flash} bytes of flash"
+        return None
+
+    def least_payload(self, network: Network, candidate: Candidate) -> int:
+        """Bytes of the constant tables that no pruning of this kind goes below."""
+        share = _DENSE_BYTES_A_WEIGHT if candidate.training.pruning == "none" else _PRUNED_BYTES_A_WEIGHT
+        return int(network.weight_count * share)
+
+    @cached_property
+    def least(self) -> Budgets:
+        """The smallest budgets that some candidate could meet by its shapes: below them, nothing can."""
+        greys = (False, True) if self.input_shape[-1] == 3 else (False,)
+        training = Training(pruning=next((kind for kind in PRUNINGS if kind != "none"), "none"))
+        ram, flash = [], []
+        for grey, input_factor, factor, head in product(greys, (1, 2, 3, 4), (1, 2, 3), HEADS):
+            block = Block((Layer("plain", 1, 1),), "stride", factor)
+            candidate = self.canonical(
+                Candidate((block,), head=head, grey=grey, input_factor=input_factor, training=training)
+            )
+            network, _ = self._judge(candidate)
+            if network is not None:
+                ram.append(network.memory_bound)
+                flash.append(self.least_payload(network, candidate))
+        return Budgets(flash=min(flash), ram=min(ram))
+
+    def _judge(self, candidate: Candidate) -> tuple[Network | None, str | None]:
+        # Dropout is the only part of the training that a network shows, and it changes no shape.
+        key = replace(candidate, training=_NO_TRAINING)
+        if key not in self._judged:
+            try:
+                network = network_of(key, self.input_shape, self.classes)
+                network.shapes  # noqa: B018 - Infeasible shapes show here
+                self._judged[key] = (network, None)
+            except Infeasible as error:
+                self._judged[key] = (None, str(error))
+        return self._judged[key]
+
+    # What the surrogate sees
+
+    def encode(self, candidates: Sequence[Candidate]) -> Encoded:
+        """The candidates' parameters and features; every candidate must have a network."""
+        unit = np.zeros((len(candidates), self.dimensions))
+        active = np.zeros((len(candidates), self.dimensions), bool)
+        linear = self._index["linear_depthwise"]
+        for row, candidate in enumerate(candidates):
+            for name, value in self.values(candidate).items():
+                column = self._index[name]
+                unit[row, column] = self.parameters[column].unit(value)
+                active[row, column] = True
+            active[row, linear] = _has_depthwise(candidate)
+        unit[~active] = 0.0
+        features = np.array([self._features(candidate) for candidate in candidates]).reshape(len(candidates), -1)
+        return Encoded(unit, active, features)
+
+    def _features(self, candidate: Candidate) -> tuple[float, ...]:
+        """Numbers that tell a network's cost and capacity, whatever blocks it is made of; logarithms where sizes."""
+        network = self.network(candidate)
+        cached = network.__dict__.get("_features")
+        if cached is None:
+            kinds = [op.kind for op in network.ops]
+            vector = prod(network.shapes[network.output.inputs[0]])
+            narrowest = min(network.shapes[op.name][-1] for op in network.ops if op.kind in WEIGHTED)
+            cached = (
+                log2(network.weight_count),
+                log2(network.macs),
+                log2(network.memory_bound),
+                log2(vector),
+                log2(narrowest),
+                log2(sum(kind in WEIGHTED for kind in kinds)),
+                # A kernel is linked only where an operator needs it.
+                *(float(kind in kinds) for kind in ("depthwise", "max_pool", "average_pool", "add", "concat")),
+            )
+            network.__dict__["_features"] = cached
+        return cached
+
+
+_NO_TRAINING = Training()
+_PRUNING_KNOBS = frozenset({"kl_weight", "kl_warmup", "threshold_convolution", "threshold_dense"})
+
+
+def _has_depthwise(candidate: Candidate) -> bool:
+    return any(layer.convolution == "separable" for block in candidate.blocks for layer in block.layers)
+
+
+def _parameters(*, colour: bool) -> Iterator[Parameter]:
+    """The table: names, ranges, conditions and priors. Parents come before the parameters that depend on them."""
+    yield Parameter("blocks", "blocks", "int", 1, MAX_BLOCKS, weights=(2, 4, 3, 1))
+    for b in range(1, MAX_BLOCKS + 1):
+        here = (("blocks", tuple(range(b, MAX_BLOCKS + 1))),) if b > 1 else ()
+        block = f"block{b}"
+        yield Parameter(f"{block}/layers", "layers", "int", 1, MAX_LAYERS, weights=(4, 3, 1), conditions=here)
+        yield Parameter(f"{block}/residual", "residual", "boolean", weights=(2, 1), conditions=here)
+        yield Parameter(f"{block}/factor", "factor", "int", 1, 3, weights=(2, 5, 2), conditions=here)
+        yield Parameter(
+            f"{block}/downsampling",
+            "downsampling",
+            "choice",
+            choices=DOWNSAMPLINGS,
+            conditions=(*here, (f"{block}/factor", (2, 3))),
+        )
+        for number in range(1, MAX_LAYERS + 1):
+            deep = (*here, (f"{block}/layers", tuple(range(number, MAX_LAYERS + 1)))) if number > 1 else here
+            at = f"{block}/layer{number}"
+            yield Parameter(f"{at}/convolution", "convolution", "choice", choices=CONVOLUTIONS, conditions=deep)
+            yield Parameter(f"{at}/filters", "filters", "int", 1, 100, log=True, conditions=deep)
+            yield Parameter(f"{at}/kernel", "kernel", "int", 1, 5, weights=(1, 2, 5, 1, 2), conditions=deep)
+            yield Parameter(
+                f"{at}/cut",
+                "cut",
+                "choice",
+                choices=_FRACTIONS,
+                ordered=True,
+                conditions=(*deep, (f"{at}/convolution", ("cut",))),
+            )
+    yield Parameter("head", "head", "choice", choices=HEADS, weights=(1, 1, 1))
+    yield Parameter(
+        "multi_scale",
+        "multi_scale",
+        "boolean",
+        weights=(3, 1),
+        conditions=(("blocks", tuple(range(2, MAX_BLOCKS + 1))),),
+    )
+    yield Parameter("dense", "dense", "int", 0, MAX_DENSE, weights=(5, 3, 1))
+    for i in range(1, MAX_DENSE + 1):
+        wanted = (("dense", tuple(range(i, MAX_DENSE + 1))),)
+        yield Parameter(f"dense{i}/units", "units", "int", 2, 200, log=True, conditions=wanted)
+    if colour:
+        yield Parameter("grey", "grey", "boolean")
+    yield Parameter("input_factor", "input_factor", "int", 1, 4, weights=(6, 3, 1, 1))
+    yield Parameter(
+        "input_pooling",
+        "input_pooling",
+        "choice",
+        choices=("average", "max"),
+        conditions=(("input_factor", (2, 3, 4)),),
+    )
+    yield Parameter("linear_depthwise", "linear_depthwise", "boolean")
+    yield from _training_parameters()
+
+
+def _training_parameters() -> Iterator[Parameter]:
+    yield Parameter("training/learning_rate", "learning_rate", "float", 1e-3, 0.1, log=True)
+    yield Parameter("training/schedule", "schedule", "choice", choices=SCHEDULES, weights=(3, 2, 1))
+    yield Parameter("training/batch_size", "batch_size", "choice", choices=(32, 64, 128), ordered=True)
+    yield Parameter("training/epochs", "epochs", "float", 0.5, 2.0, log=True)
+    yield Parameter("training/dropout", "dropout", "float", 0.0, 0.5)
+    yield Parameter("training/weight_decay", "weight_decay", "float", 1e-6, 1e-2, log=True)
+    yield Parameter("training/augmentation", "augmentation", "float", 0.0, 1.0)
+    yield Parameter("training/pruning", "pruning", "choice", choices=PRUNINGS)
+    if len(PRUNINGS) > 1:
+        pruned = (("training/pruning", tuple(kind for kind in PRUNINGS if kind != "none")),)
+        yield Parameter("training/kl_weight", "kl_weight", "float", 0.1, 10.0, log=True, conditions=pruned)
+        yield Parameter("training/kl_warmup", "kl_warmup", "float", 0.1, 0.9, conditions=pruned)
+        for family in ("convolution", "dense"):
+            yield Parameter(f"training/threshold_{family}", "threshold", "float", 0.0, 5.0, conditions=pruned)
