@@ -1,0 +1,140 @@
+"""Networks as Keras models: one to train and prune, one to convert.
+
+The training model follows each `normalised` op by batch normalisation, and its weighted layers are variational where
+the candidate prunes. The inference model holds folded weights and computes exactly what the chip will, but in floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from tfsparse.layers import VariationalConv2D, VariationalDense, VariationalDepthwiseConv2D
+from tfsparse.network import WEIGHTED, Network, Op
+from tfsparse.rewrite import OpWeights, Ranges, Weights
+
+# Batch normalisation's running figures follow within some ten steps: trials are short.
+MOMENTUM = 0.9
+EPSILON = 1e-3
+
+_PLAIN = {
+    "conv": keras.layers.Conv2D,
+    "depthwise": keras.layers.DepthwiseConv2D,
+    "dense": keras.layers.Dense,
+}
+_VARIATIONAL = {
+    "conv": VariationalConv2D,
+    "depthwise": VariationalDepthwiseConv2D,
+    "dense": VariationalDense,
+}
+
+
+def training_model(network: Network, *, variational: bool) -> keras.Model:
+    """A Keras model of the logits, weights fresh. `variational`: its weighted layers learn which weights to drop."""
+    layers = _VARIATIONAL if variational else _PLAIN
+
+    def apply(op: Op, tensors: list[keras.KerasTensor]) -> keras.KerasTensor:
+        if op.kind in WEIGHTED:
+            tensor = layers[op.kind](**_arguments(op), use_bias=not op.normalised, name=op.name)(tensors[0])
+        else:
+            tensor = _unweighted(op, tensors)
+        if op.normalised:
+            normalisation = keras.layers.BatchNormalization(
+                momentum=MOMENTUM, epsilon=EPSILON, name=f"{op.name}_normalisation"
+            )
+            tensor = normalisation(tensor)
+        if op.activation == "relu":
+            tensor = keras.layers.ReLU(name=f"{op.name}_relu")(tensor)
+        if op.dropout:
+            tensor = keras.layers.Dropout(op.dropout, name=f"{op.name}_dropout")(tensor)
+        return tensor
+
+    image = keras.Input(network.input_shape, name="image")
+    return keras.Model(image, _wire(network, image, apply)[network.output.name], name="candidate")
+
+
+def folded_weights(network: Network, model: keras.Model) -> dict[str, OpWeights]:
+    """The training model's weights as inference uses them: pruned weights exactly zero, batch normalisation folded."""
+    folded = {}
+    for op in network.ops:
+        if op.kind not in WEIGHTED:
+            continue
+        layer = model.get_layer(op.name)
+        kernel = np.asarray(layer.effective_kernel() if hasattr(layer, "effective_kernel") else layer.kernel)
+        if op.kind == "depthwise":
+            kernel = kernel.reshape(kernel.shape[:3])
+        channels = kernel.shape[-1]
+        bias = np.asarray(layer.bias) if layer.use_bias else np.zeros(channels, np.float32)
+        if op.normalised:
+            norm = model.get_layer(f"{op.name}_normalisation")
+            scale = np.asarray(norm.gamma) / np.sqrt(np.asarray(norm.moving_variance) + EPSILON)
+            kernel, bias = kernel * scale, np.asarray(norm.beta) + (bias - np.asarray(norm.moving_mean)) * scale
+        folded[op.name] = OpWeights(kernel.astype(np.float32), bias.astype(np.float32))
+    return folded
+
+
+def inference_model(
+    network: Network, weights: Weights, *, batch: int | None = None, every_tensor: bool = False
+) -> keras.Model:
+    """A Keras model that computes the logits, or with `every_tensor` a dictionary of each op's output.
+
+    `batch` fixes the batch size: conversion with 1 leaves out operators that only work out shapes.
+    """
+
+    def apply(op: Op, tensors: list[keras.KerasTensor]) -> keras.KerasTensor:
+        if op.kind in WEIGHTED:
+            layer = _PLAIN[op.kind](**_arguments(op), activation=op.activation, name=op.name)
+            tensor = layer(tensors[0])
+            kernel = weights[op.name].kernel
+            layer.set_weights([kernel[..., None] if op.kind == "depthwise" else kernel, weights[op.name].bias])
+            return tensor
+        tensor = _unweighted(op, tensors)
+        return keras.layers.ReLU(name=f"{op.name}_relu")(tensor) if op.activation == "relu" else tensor
+
+    image = keras.Input(batch_shape=(batch, *network.input_shape), name="image")
+    tensors = _wire(network, image, apply)
+    return keras.Model(image, tensors if every_tensor else tensors[network.output.name], name="survivor")
+
+
+def channel_ranges(network: Network, weights: Weights, images: np.ndarray) -> Ranges:
+    """Each tensor's range by channel over `images`, float [N, H, W, C]."""
+    model = inference_model(network, weights, every_tensor=True)
+    tensors = {name: np.asarray(values) for name, values in model(images).items()}
+    axes = {name: tuple(range(values.ndim - 1)) for name, values in tensors.items()}
+    return Ranges(
+        low={name: values.min(axis=axes[name]) for name, values in tensors.items()},
+        high={name: values.max(axis=axes[name]) for name, values in tensors.items()},
+    )
+
+
+def _wire(
+    network: Network,
+    image: keras.KerasTensor,
+    apply: Callable[[Op, list[keras.KerasTensor]], keras.KerasTensor],
+) -> dict[str, keras.KerasTensor]:
+    tensors: dict[str, keras.KerasTensor] = {}
+    for op in network.ops:
+        tensors[op.name] = image if op.kind == "input" else apply(op, [tensors[name] for name in op.inputs])
+    return tensors
+
+
+def _arguments(op: Op) -> dict[str, object]:
+    """A weighted op's arguments to its Keras layer."""
+    if op.kind == "dense":
+        return {"units": op.channels}
+    window = {"kernel_size": op.kernel, "strides": op.stride, "padding": op.padding}
+    return window if op.kind == "depthwise" else {"filters": op.channels, **window}
+
+
+def _unweighted(op: Op, tensors: list[keras.KerasTensor]) -> keras.KerasTensor:
+    layers = keras.layers
+    if op.kind == "add":
+        return layers.Add(name=op.name)(tensors)
+    if op.kind == "concat":
+        return layers.Concatenate(name=op.name)(tensors)
+    if op.kind == "flatten":
+        return layers.Flatten(name=op.name)(tensors[0])
+    pool = layers.MaxPooling2D if op.kind == "max_pool" else layers.AveragePooling2D
+    return pool(op.kernel, strides=op.stride, padding=op.padding, name=op.name)(tensors[0])

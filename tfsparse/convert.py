@@ -1,0 +1,93 @@
+"""Trained networks as int8 `.tflite`: the border that everything on the chip's side starts from."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from tfsparse.build import channel_ranges, inference_model
+from tfsparse.network import Network
+from tfsparse.reference import Interpreter
+from tfsparse.rewrite import Weights, centre, equalise
+
+CALIBRATION_IMAGES = 200
+TOLERATED_LOSS = 0.005
+"""int8 may cost this much validation accuracy (a fraction) before other rescalings are tried."""
+
+# How far channel ranges are equalised; which is best depends on the net, and trying costs a conversion.
+STRENGTHS = (0.5, 1.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """An int8 model with its accuracy on the validation part, and a note where int8 costs more than tolerated."""
+
+    tflite: bytes
+    accuracy: float
+    note: str | None
+
+
+def to_int8(
+    network: Network, weights: Weights, calibration: np.ndarray, images: np.ndarray, labels: np.ndarray, floats: float
+) -> Converted:
+    """The int8 model that loses least against the float accuracy `floats` on images [N, H, W, C] in 0..1.
+
+    Rescalings are tried in turn until one is within `TOLERATED_LOSS`; `calibration` (training images) sets the ranges.
+    """
+    best: Converted | None = None
+    for strength in STRENGTHS:
+        model = quantise(network, rescaled(network, weights, calibration, strength), calibration)
+        accuracy = Interpreter(model).accuracy(images, labels)
+        if best is None or accuracy > best.accuracy:
+            best = Converted(model, accuracy, None)
+        if accuracy >= floats - TOLERATED_LOSS:
+            return best
+    assert best is not None
+    note = (
+        f"int8 costs {100 * (floats - best.accuracy):.1f} points on validation with each of {len(STRENGTHS)} rescalings"
+    )
+    return Converted(best.tflite, best.accuracy, note)
+
+
+def rescaled(network: Network, weights: Weights, calibration: np.ndarray, strength: float) -> Weights:
+    """The float-exact rewrites that int8 asks for: absorb channel means, equalise channel ranges."""
+    if strength == 0:
+        return weights
+    weights = centre(network, weights, channel_ranges(network, weights, calibration))
+    return equalise(network, weights, channel_ranges(network, weights, calibration), strength)
+
+
+def quantise(network: Network, weights: Weights, calibration: np.ndarray) -> bytes:
+    """Post-training int8 quantisation by TensorFlow Lite: int8 in and out, per-channel weights."""
+
+    def samples() -> Iterator[list[np.ndarray]]:
+        for image in calibration:
+            yield [image[None]]
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(inference_model(network, weights, batch=1))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = samples
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    with _quiet():
+        return converter.convert()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the converter's own lines, which it writes past Python's streams, off the user's screen."""
+    saved = os.dup(1), os.dup(2)
+    with open(os.devnull, "w") as sink:
+        os.dup2(sink.fileno(), 1)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            for number, descriptor in enumerate(saved, start=1):
+                os.dup2(descriptor, number)
+                os.close(descriptor)

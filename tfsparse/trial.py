@@ -1,0 +1,134 @@
+"""One candidate's way from the design space to figures: train and prune, convert, compile, measure on the target."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hil.measure import Measurer
+from tfsparse.candidate import Candidate
+from tfsparse.convert import CALIBRATION_IMAGES, to_int8
+from tfsparse.fit import TrainingDiverged
+from tfsparse.network import network_of
+from tfsparse.train import Rung, train
+from tfsparse_datasets import Dataset
+
+# Luma of ITU-R BT.601, as cameras compute it.
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+# The target is given this many images of the validation part; its outputs must equal the reference's.
+MEASURED_IMAGES = 4
+
+Progress = Callable[[str, float], None]
+"""Called with a phase (train, convert, measure) and the fraction of it that is done."""
+
+
+class TrialFailed(Exception):
+    """A candidate that could not be judged; the message says why. The search records it and goes on."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What one trial found. `val_accuracy` is the int8 model's; `figures` are a measurement's words (see
+    `hil.measure`)."""
+
+    val_accuracy: float
+    float_val_accuracy: float
+    figures: dict[str, Any]
+    tflite: bytes
+    note: str | None
+    seconds: dict[str, float]
+
+
+def model_images(candidate: Candidate, images: np.ndarray) -> np.ndarray:
+    """Images [N, H, W, C] uint8 as the candidate's model takes them, still uint8: grey where it asks for that."""
+    if candidate.grey and images.shape[-1] == 3:
+        return np.round(images @ LUMA)[..., None].astype(np.uint8)
+    return images
+
+
+def evaluate(
+    candidate: Candidate,
+    dataset: Dataset,
+    *,
+    rung: Rung,
+    seed: int,
+    measurer: Measurer,
+    workdir: Path | None = None,
+    progress: Progress = lambda phase, fraction: None,
+) -> TrialResult:
+    """Train, prune, convert, compile and measure one candidate; everything is decided on the validation part.
+
+    Raises `Infeasible` where the candidate has no network for these images and `TrialFailed` where training diverges,
+    int8 conversion fails or the model does not fit the target.
+    """
+    clock = _Clock()
+    images = model_images(candidate, dataset.train.images)
+    validation = model_images(candidate, dataset.validation.images)
+    network = network_of(candidate, images.shape[1:], len(dataset.class_names))
+
+    progress("train", 0.0)
+    try:
+        trained = train(
+            network,
+            candidate.training,
+            images,
+            dataset.train.labels,
+            validation,
+            dataset.validation.labels,
+            rung=rung,
+            seed=seed,
+            progress=lambda fraction: progress("train", fraction),
+        )
+    except TrainingDiverged as error:
+        raise TrialFailed(f"training diverged: {error}") from error
+    clock.lap("train")
+
+    progress("convert", 0.0)
+    calibration = np.random.default_rng(seed).permutation(len(images))[:CALIBRATION_IMAGES]
+    floats = validation.astype(np.float32) / 255
+    converted = to_int8(
+        trained.network,
+        trained.weights,
+        images[calibration].astype(np.float32) / 255,
+        floats,
+        dataset.validation.labels,
+        trained.val_accuracy,
+    )
+    clock.lap("convert")
+
+    progress("measure", 0.0)
+    with tempfile.TemporaryDirectory(dir=workdir) as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(converted.tflite)
+        measurement = measurer.measure(path, converted.quantised(floats[:MEASURED_IMAGES]))
+    progress("measure", 1.0)
+    if not measurement.bit_exact:
+        raise TrialFailed("the target's outputs differ from the reference's: the figures cannot be trusted")
+    return TrialResult(
+        val_accuracy=converted.accuracy,
+        float_val_accuracy=trained.val_accuracy,
+        figures=measurement.to_json(),
+        tflite=converted.tflite,
+        note=converted.note,
+        seconds={**clock.seconds, **measurement.seconds},
+    )
+
+
+class _Clock:
+    """Seconds of wall-clock by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.seconds[phase] = now - self._last
+        self._last = now
