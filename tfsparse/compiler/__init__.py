@@ -1,0 +1,134 @@
+"""int8 `.tflite` -> C99: `compile_model` writes a folder that any microcontroller project can take in.
+
+Only numpy is needed. The way: `reader` (bytes to dataclasses), `graph` (to layers with all numbers resolved), `encode`
+(weight formats), `schedule` (memory plan), `emit` (text), and the C kernels of `runtime/` that the network uses.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfsparse.compiler.counted import count, layer_macs, layer_nnz
+from tfsparse.compiler.emit import Program, header_text, headers, source_text
+from tfsparse.compiler.encode import encode
+from tfsparse.compiler.graph import lower
+from tfsparse.compiler.layers import Network, Weighted
+from tfsparse.compiler.reader import read_model
+from tfsparse.compiler.schedule import blocks_of, distances_of, plan_memory
+from tfsparse.errors import UserError
+
+_RUNTIME = Path(__file__).parent / "runtime"
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer as compiled. Sizes in bytes; `format` is None for a layer without weights."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    format: str | None
+    weights: int
+    nnz: int
+    payload: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class CompiledModel:
+    """What `compile_model` wrote, and its figures. Sizes in bytes; one int8 element is one byte."""
+
+    directory: Path
+    sources: tuple[str, ...]  # C files to compile, relative to `directory`, where their headers lie, too
+    input_size: int
+    output_size: int
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    input_scale: float
+    input_zero_point: int
+    output_scale: float
+    output_zero_point: int
+    payload: int  # of all constant tables: weights, indices, biases, multipliers
+    arena: int
+    nnz: int
+    model_size_counted: int
+    working_memory_1: int
+    working_memory_2: int
+    macs: int
+    layers: tuple[LayerReport, ...]
+
+
+def build_program(tflite: bytes, name: str) -> Program:
+    """The whole compilation, up to the text: pure, no files."""
+    network = lower(read_model(tflite))
+    encoded = {layer.name: encode(layer) for layer in network.layers if isinstance(layer, Weighted)}
+    plan = plan_memory(blocks_of(network), distances_of(network))
+    return Program(name, network, encoded, plan, count(network))
+
+
+def _reports(program: Program) -> tuple[LayerReport, ...]:
+    network: Network = program.network
+    return tuple(
+        LayerReport(
+            name=layer.name,
+            kind=layer.kind,
+            output_shape=network.values[layer.output].shape,
+            format=program.encoded[layer.name].format if layer.name in program.encoded else None,
+            weights=layer.weights.size if isinstance(layer, Weighted) else 0,
+            nnz=layer_nnz(layer),
+            payload=program.encoded[layer.name].payload if layer.name in program.encoded else 0,
+            macs=layer_macs(layer),
+        )
+        for layer in network.layers
+    )
+
+
+def compile_model(tflite: bytes | Path, out: Path, *, name: str = "model") -> CompiledModel:
+    """Compile a `.tflite` (its bytes, or the path of the file) and write model.c, model.h and the runtime into `out`.
+
+    The same input gives the same bytes. `UserError` where the file is missing, damaged or uses what is not supported;
+    then nothing is written.
+    """
+    if not isinstance(tflite, bytes):
+        try:
+            tflite = Path(tflite).read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"cannot read the model '{tflite}' ({error.strerror}); give the path of a .tflite file"
+            ) from None
+    program = build_program(tflite, name)
+    network = program.network
+    texts = {"model.c": source_text(program), "model.h": header_text(program)}
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for file, text in texts.items():
+            (out / file).write_text(text, encoding="ascii")
+        for header in headers(network):
+            shutil.copyfile(_RUNTIME / header, out / header)
+    except OSError as error:
+        raise UserError(f"cannot write to the folder '{out}' ({error.strerror}); choose another with -o") from None
+    source, result = network.values[network.input], network.values[network.output]
+    counted = program.counted
+    return CompiledModel(
+        directory=out,
+        sources=("model.c",),
+        input_size=source.size,
+        output_size=result.size,
+        input_shape=network.input_shape,
+        output_shape=network.output_shape,
+        input_scale=source.scale,
+        input_zero_point=source.zero_point,
+        output_scale=result.scale,
+        output_zero_point=result.zero_point,
+        payload=program.payload,
+        arena=program.plan.size,
+        nnz=counted.nnz,
+        model_size_counted=counted.nnz,
+        working_memory_1=counted.working_memory_1,
+        working_memory_2=counted.working_memory_2,
+        macs=counted.macs,
+        layers=_reports(program),
+    )

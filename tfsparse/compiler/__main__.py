@@ -1,0 +1,52 @@
+"""`python -m tfsparse.compiler MODEL.tflite -o DIR [--json]`: compile, and show where the bytes go."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tfsparse.compiler import CompiledModel, compile_model
+from tfsparse.errors import run_cli
+
+
+def table_of(model: CompiledModel) -> Table:
+    table = Table(title=f"{model.directory}: int8 network in C99", caption_justify="left")
+    for column, justify in (("layer", "left"), ("output", "left"), ("format", "left")):
+        table.add_column(column, justify=justify)
+    for column in ("weights", "nnz", "payload B", "MACs"):
+        table.add_column(column, justify="right")
+    for layer in model.layers:
+        numbers = (layer.weights, layer.nnz, layer.payload, layer.macs)
+        shape = " x ".join(map(str, layer.output_shape))
+        table.add_row(layer.name, shape, layer.format or "-", *(str(n) if layer.weights else "-" for n in numbers))
+    table.add_section()
+    weights = sum(layer.weights for layer in model.layers)
+    table.add_row("total", "", "", str(weights), str(model.nnz), str(model.payload), str(model.macs))
+    table.caption = (
+        f"arena {model.arena} B   counted: model size {model.model_size_counted} B, "
+        f"working memory 1 {model.working_memory_1} B, working memory 2 {model.working_memory_2} B"
+    )
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tfsparse.compiler", description="Compile an int8 .tflite to C99.")
+    parser.add_argument("model", type=Path, metavar="MODEL.tflite")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="folder to write model.c into")
+    parser.add_argument("--name", help="the model's name in the C code (default: the file's)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    arguments = parser.parse_args()
+    model = compile_model(arguments.model, arguments.out, name=arguments.name or arguments.model.stem)
+    if arguments.json:
+        print(json.dumps(asdict(model), default=str))
+    else:
+        Console().print(table_of(model))
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,30 @@
+/* Fully connected layer, straight on compressed weights. */
+#ifndef TFS_DENSE_H
+#define TFS_DENSE_H
+
+#include "tfs_weights.h"
+
+typedef struct {
+    tfs_weights w;
+    uint16_t rows, inputs, outputs;
+} tfs_dense;
+
+static void tfs_dense_run(const tfs_dense *l, const int8_t *in, int8_t *out)
+{
+    for (int row = 0; row < l->rows; row++) {
+        tfs_stream stream;
+        tfs_stream_open(&stream, &l->w);
+        for (int unit = 0; unit < l->outputs; unit++) {
+            int32_t sum = tfs_bias(&l->w, unit);
+            for (int i = 0; i < l->inputs; i++) {
+                if (tfs_stream_next(&stream)) {
+                    sum += (in[i] - l->w.input_zero) * *stream.value++;
+                }
+            }
+            *out++ = tfs_requantise(&l->w, unit, sum);
+        }
+        in += l->inputs;
+    }
+}
+
+#endif

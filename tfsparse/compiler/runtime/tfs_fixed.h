@@ -1,0 +1,36 @@
+/* Fixed-point arithmetic of TensorFlow Lite's reference int8 kernels. Part of the tfsparse runtime; C99. */
+#ifndef TFS_FIXED_H
+#define TFS_FIXED_H
+
+#include <stdint.h>
+
+/* round(a * b / 2^31), half up: two Q0.31 factors. The sum cannot overflow as b is never -2^31. */
+static inline int32_t tfs_high_product(int32_t a, int32_t b)
+{
+    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+}
+
+/* x / 2^bits, rounded half away from zero; 0 <= bits <= 31. */
+static inline int32_t tfs_round_shift(int32_t x, int bits)
+{
+    const uint32_t mask = (1u << bits) - 1u;
+    return (x >> bits) + (((uint32_t)x & mask) > (mask >> 1) + (x < 0));
+}
+
+/* x * multiplier * 2^(shift - 31), rounded twice as TFLite does it. */
+static inline int32_t tfs_scale(int32_t x, int32_t multiplier, int shift)
+{
+#ifdef TFS_LEFT_SHIFT /* some factor of this model is 1 or more; the reference wraps around, too */
+    if (shift > 0) {
+        return tfs_high_product((int32_t)((uint32_t)x << shift), multiplier);
+    }
+#endif
+    return tfs_round_shift(tfs_high_product(x, multiplier), -shift);
+}
+
+static inline int8_t tfs_clamp(int32_t x, int32_t lowest, int32_t highest)
+{
+    return (int8_t)(x < lowest ? lowest : x > highest ? highest : x);
+}
+
+#endif

@@ -1,0 +1,84 @@
+/* What convolutions and dense layers share: weights in stream order, and constants of each output channel. */
+#ifndef TFS_WEIGHTS_H
+#define TFS_WEIGHTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tfs_fixed.h"
+
+typedef struct {
+    const int8_t *values;       /* all weights, or the non-zero ones where there is a bitmap */
+    const uint8_t *bitmap;      /* one bit a weight, lowest first: 1 = non-zero; NULL: dense */
+    const void *bias;           /* of bias_size bytes an output channel; NULL: none */
+    const int32_t *multiplier;  /* per output channel, with its shift */
+    const int8_t *shift;
+    int16_t input_zero;
+    int8_t output_zero, lowest, highest;
+    uint8_t bias_size;
+} tfs_weights;
+
+/* A reader of a weight stream. */
+typedef struct {
+    const int8_t *value;
+    const uint8_t *bitmap;
+    uint32_t bits; /* what is left of the current byte of the bitmap, below a 1 that marks the byte's end */
+} tfs_stream;
+
+static inline void tfs_stream_open(tfs_stream *s, const tfs_weights *w)
+{
+    s->value = w->values;
+    s->bitmap = w->bitmap;
+    s->bits = 1;
+}
+
+/* Whether the next weight of the stream is stored (then it is *s->value++). */
+static inline int tfs_stream_next(tfs_stream *s)
+{
+#ifdef TFS_BITMAP
+#ifdef TFS_DENSE
+    if (s->bitmap == NULL) {
+        return 1;
+    }
+#endif
+    int bit;
+    if (s->bits == 1) {
+        s->bits = *s->bitmap++ | 0x100u;
+    }
+    bit = (int)(s->bits & 1u);
+    s->bits >>= 1;
+    return bit;
+#else
+    (void)s;
+    return 1;
+#endif
+}
+
+static int32_t tfs_bias(const tfs_weights *w, int channel)
+{
+#ifdef TFS_BIAS_8
+    if (w->bias_size == 1) {
+        return ((const int8_t *)w->bias)[channel];
+    }
+#endif
+#ifdef TFS_BIAS_16
+    if (w->bias_size == 2) {
+        return ((const int16_t *)w->bias)[channel];
+    }
+#endif
+#ifdef TFS_BIAS_32
+    if (w->bias_size == 4) {
+        return ((const int32_t *)w->bias)[channel];
+    }
+#endif
+    (void)w;
+    (void)channel;
+    return 0;
+}
+
+static inline int8_t tfs_requantise(const tfs_weights *w, int channel, int32_t sum)
+{
+    return tfs_clamp(tfs_scale(sum, w->multiplier[channel], w->shift[channel]) + w->output_zero, w->lowest, w->highest);
+}
+
+#endif

@@ -1,0 +1,66 @@
+"""Rewrites of a network that keep every output bit: zero padding goes into windows, clamps into what makes them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from tfsparse.compiler.fixedpoint import quantize_multiplier
+from tfsparse.compiler.layers import Add, Convolution, FullyConnected, Layer, Network, Pad, Pool, Rescale
+
+_UNITY = quantize_multiplier(1.0)
+_LARGEST_PAD = 127
+
+
+def _readers(layers: list[Layer], output: int) -> Counter[int]:
+    """How often each value is read; being the network's output counts as a read."""
+    return Counter([output, *(i for layer in layers for i in layer.inputs)])
+
+
+def _fold_pads(layers: list[Layer], output: int) -> list[Layer]:
+    """A convolution that alone reads a padded map pads for itself: outside the map its kernel adds nothing, which is
+    what the zero point does."""
+    readers = _readers(layers, output)
+    pads = {layer.output: layer for layer in layers if isinstance(layer, Pad) and readers[layer.output] == 1}
+    folded: list[Layer] = []
+    for layer in layers:
+        pad = pads.get(layer.inputs[0])
+        if isinstance(layer, Convolution) and pad is not None and pad.fill == layer.input_zero:
+            window = replace(
+                layer.window,
+                in_height=pad.rows,
+                in_width=pad.width,
+                pad_top=layer.window.pad_top + pad.top,
+                pad_left=layer.window.pad_left + pad.left,
+            )
+            if max(window.pad_top, window.pad_left) <= _LARGEST_PAD:
+                folded = [other for other in folded if other is not pad]
+                layer = replace(layer, inputs=pad.inputs, window=window)
+        folded.append(layer)
+    return folded
+
+
+def _fold_clamps(layers: list[Layer], output: int) -> list[Layer]:
+    """RELU and friends that keep the scale are a tighter clamp of the layer before them."""
+    readers = _readers(layers, output)
+    folded: list[Layer] = []
+    for layer in layers:
+        maker = next((other for other in folded if other.output == layer.inputs[0]), None)
+        if (
+            isinstance(layer, Rescale)
+            and (layer.multiplier, layer.input_zero) == (_UNITY, layer.output_zero)
+            and isinstance(maker, Convolution | FullyConnected | Pool | Add | Rescale)
+            and readers[maker.output] == 1
+        ):
+            lowest = min(max(maker.lowest, layer.lowest), layer.highest)
+            highest = max(min(maker.highest, layer.highest), layer.lowest)
+            place = folded.index(maker)
+            folded[place] = replace(maker, output=layer.output, lowest=lowest, highest=highest)
+        else:
+            folded.append(layer)
+    return folded
+
+
+def simplify(network: Network) -> Network:
+    layers = _fold_pads(list(network.layers), network.output)
+    return replace(network, layers=tuple(_fold_clamps(layers, network.output)))
