@@ -1,0 +1,87 @@
+"""SCons script of `pio run`: builds the image that hil.recipe describes and puts it on the emulator."""
+
+import os
+import sys
+from pathlib import Path
+
+from SCons.Script import COMMAND_LINE_TARGETS, DefaultEnvironment
+
+env = DefaultEnvironment()
+project = Path(env.subst("$PROJECT_DIR"))
+sys.path.insert(0, str(project))
+
+from hil import pio  # noqa: E402  (found only through the line above)
+from hil.emulator import stop_detached  # noqa: E402
+from hil.recipe import TOOLCHAIN, TOOLCHAIN_HINT  # noqa: E402
+from tfsparse.errors import UserError  # noqa: E402
+
+build_dir = Path(env.subst("$BUILD_DIR"))
+state = Path(env.subst("$PROJECT_WORKSPACE_DIR"))  # remembers the emulator across environments and cleans
+board = env["BOARD"]
+
+
+def fail(error):
+    sys.stderr.write(f"Error: {error}\n")
+    env.Exit(1)
+
+
+def port():
+    text = os.environ.get("TFSPARSE_PORT") or env.GetProjectOption("custom_port", "5333")
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        fail(f"'{text}' is no TCP port; set custom_port in platformio.ini or TFSPARSE_PORT to one, e.g. 5333")
+    return int(text)
+
+
+def upload(target, source, env):
+    try:
+        url = pio.upload_to_emulator(Path(str(source[0])), board, port(), state)
+    except UserError as error:
+        fail(error)
+    print(f"The firmware runs on {url}; talk to it with: pio device monitor; end it with: pio run -t stop")
+
+
+def stop(target, source, env):
+    print("Emulator ended" if stop_detached(port(), state) else "No emulator of ours runs on this port")
+
+
+if not env.WhereIs(TOOLCHAIN + "gcc"):
+    fail(f"{TOOLCHAIN}gcc is not on PATH; install it with: {TOOLCHAIN_HINT}")
+
+model = os.environ.get("TFSPARSE_MODEL", env.GetProjectOption("custom_model", ""))
+if set(COMMAND_LINE_TARGETS) == {"stop"}:
+    model = ""  # ending the emulator needs no model
+try:
+    recipe = pio.image_recipe(board, model, project, build_dir)
+except UserError as error:
+    fail(error)
+
+env.Replace(
+    CC=TOOLCHAIN + "gcc",
+    CXX=TOOLCHAIN + "g++",
+    AR=TOOLCHAIN + "ar",
+    AS=TOOLCHAIN + "as",
+    SIZETOOL=TOOLCHAIN + "size",
+    PROGNAME="firmware",
+    PROGSUFFIX=".elf",
+    CCFLAGS=list(recipe.compile_flags),
+    CPPPATH=[str(path) for path in recipe.include_dirs],
+    LINKFLAGS=list(recipe.link_flags),
+    LDSCRIPT_PATH=str(recipe.linker_script),
+    SIZEPRINTCMD="$SIZETOOL -B -d $SOURCES",
+    SIZECHECKCMD="$SIZETOOL -A -d $SOURCES",
+    SIZEPROGREGEXP=r"^(?:\.isr_vector|\.text|\.rodata|\.data)\s+([0-9]+).*",
+    SIZEDATAREGEXP=r"^(?:\.data|\.bss|\.stack)\s+([0-9]+).*",
+    # The sources come from the recipe, in its order, not from a scan of src_dir.
+    SRC_FILTER=["-<*>"],
+)
+env.Append(
+    PIOBUILDFILES=[
+        env.Object(str(build_dir / "objects" / source.parent.name / (source.stem + ".o")), str(source))
+        for source in recipe.sources
+    ]
+)
+
+program = env.BuildProgram()
+env.Default(program)
+env.AddPlatformTarget("upload", program, env.VerboseAction(upload, "Starting $SOURCE on the emulator"), "Upload")
+env.AddPlatformTarget("stop", None, env.VerboseAction(stop, "Ending the emulator"), "Stop the emulator")

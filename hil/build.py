@@ -1,0 +1,149 @@
+"""Firmware images by calling arm-none-eabi-gcc directly: a candidate costs compiling its model, and one link."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hil.recipe import TOOLCHAIN, TOOLCHAIN_HINT, Board, Recipe, recipe
+from tfsparse.errors import UserError
+
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
+OVERFLOW = re.compile(r"region [`'](FLASH|RAM)' overflowed by (\d+) bytes")
+
+
+class BuildError(UserError):
+    """An image could not be made."""
+
+
+class TooBigError(BuildError):
+    """The image does not fit into the board's flash or RAM."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model as C: what `tfsparse.compiler` wrote, or any folder with model.h and C files beside it."""
+
+    directory: Path
+    sources: tuple[str, ...]  # names relative to directory
+
+    @classmethod
+    def in_folder(cls, directory: Path) -> ModelSource:
+        """All C files of `directory`. Raises UserError where there is no model.h."""
+        if not (directory / "model.h").is_file():
+            raise UserError(
+                f"{directory} holds no model.h; name an int8 .tflite or a folder written by python -m tfsparse.compiler"
+            )
+        return cls(directory, tuple(sorted(path.name for path in directory.glob("*.c"))))
+
+
+@dataclass
+class Builder:
+    """Builds images for one board and keeps every object under `cache`, named by the hash of all that it depends on."""
+
+    board: Board
+    cache: Path
+    _gcc_version: str = field(default="", init=False)
+
+    def build(self, elf: Path, runtime: str, model: ModelSource | None = None) -> Path:
+        """Compile what changed, link, and return `elf`.
+
+        Raises:
+            TooBigError: flash or RAM overflows; the message gives both figures.
+            BuildError: no toolchain, or the compiler refuses the model's C.
+        """
+        directory, sources = (model.directory, model.sources) if model else (None, ())
+        parts = recipe(self.board, runtime, directory, sources)
+        self._gcc_version = self._gcc_version or self._ask_gcc_version()
+        self.cache.mkdir(parents=True, exist_ok=True)
+        elf.parent.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            objects = list(pool.map(lambda source: self._object(source, parts), parts.sources))
+        self._link(elf, objects, parts)
+        return elf
+
+    @staticmethod
+    def _ask_gcc_version() -> str:
+        gcc = TOOLCHAIN + "gcc"
+        if shutil.which(gcc) is None:
+            raise BuildError(f"{gcc} is not on PATH; install it with: {TOOLCHAIN_HINT}")
+        return _run([gcc, "-dumpfullversion"]).stdout
+
+    def _object(self, source: Path, parts: Recipe) -> Path:
+        digest = hashlib.sha256(repr((self._gcc_version, parts.compile_flags, source.name)).encode())
+        for path in _with_includes(source, parts.include_dirs):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+        target = self.cache / f"{source.stem}-{digest.hexdigest()[:24]}.o"
+        if not target.is_file():
+            # Through a name of its own, so that a second process building the same never sees half an object.
+            partial = target.with_suffix(f".{os.getpid()}.part")
+            includes = [f"-I{path}" for path in parts.include_dirs]
+            result = _run([TOOLCHAIN + "gcc", *parts.compile_flags, *includes, "-c", str(source), "-o", str(partial)])
+            if result.returncode:
+                partial.unlink(missing_ok=True)
+                raise BuildError(f"{source.name} does not compile: {_first_error(result.stderr)}")
+            partial.replace(target)
+        return target
+
+    def _link(self, elf: Path, objects: list[Path], parts: Recipe) -> None:
+        partial = elf.with_suffix(f".{os.getpid()}.part")
+        result = _run(
+            [
+                TOOLCHAIN + "gcc",
+                *parts.link_flags,
+                "-T",
+                str(parts.linker_script),
+                *(str(path) for path in objects),
+                "-o",
+                str(partial),
+            ]
+        )
+        if result.returncode:
+            partial.unlink(missing_ok=True)
+            raise link_error(result.stderr, self.board)
+        partial.replace(elf)
+
+
+def link_error(stderr: str, board: Board) -> BuildError:
+    """The linker's complaint as one sentence."""
+    excess = {region: int(size) for region, size in OVERFLOW.findall(stderr)}
+    if not excess:
+        return BuildError(f"the firmware does not link: {_first_error(stderr)}")
+    sizes = {"FLASH": ("flash", board.flash_size), "RAM": ("RAM", board.ram_size)}
+    wants = " and ".join(
+        f"{sizes[region][1] + size:,} bytes of {sizes[region][0]} where the chip has {sizes[region][1]:,}"
+        for region, size in sorted(excess.items())
+    )
+    return TooBigError(f"the model is too big for {board.title}: the firmware with it needs {wants}; use a smaller one")
+
+
+def _with_includes(source: Path, include_dirs: tuple[Path, ...]) -> list[Path]:
+    """`source` and every file it includes in quotes, directly or not, in the order they are met."""
+    found: dict[Path, None] = {}
+    todo = [source]
+    while todo:
+        path = todo.pop()
+        if path in found:
+            continue
+        found[path] = None
+        for name in INCLUDE.findall(path.read_text()):
+            for folder in (path.parent, *include_dirs):
+                if (folder / name).is_file():
+                    todo.append(folder / name)
+                    break
+    return list(found)
+
+
+def _first_error(stderr: str) -> str:
+    lines = [line for line in stderr.splitlines() if "error" in line or "undefined" in line]
+    return (lines or stderr.splitlines() or ["no message"])[0].strip()
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, check=False)

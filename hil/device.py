@@ -1,0 +1,230 @@
+"""The host's side of the serial protocol (MLPerf Tiny's and our additions, see firmware/core/commands.c).
+
+Every wait has a limit; what goes wrong is a `DeviceError`, one sentence with the way out.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+import serial
+from serial.tools import list_ports
+
+from tfsparse.errors import UserError
+
+BAUD = 115200
+READY = "m-ready"
+BYTES_PER_COMMAND = 31
+PATIENCE = 5.0  # seconds; a command without inference takes milliseconds
+RETRY = 0.3  # seconds between attempts to wake a device that may be starting
+
+
+class DeviceError(UserError):
+    """The device cannot be reached, does not answer, or answers nonsense."""
+
+
+class SilenceError(DeviceError):
+    """No answer in time."""
+
+
+class RefusedError(DeviceError):
+    """The device answered a command with `e-[reason]`."""
+
+    def __init__(self, command: str, reason: str):
+        super().__init__(f"the device refused '{command}': {reason}")
+        self.reason = reason
+
+
+class FaultError(DeviceError):
+    """The firmware crashed and restarted while it ran a command."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The reply to `mem%`. Sizes in bytes; the stack is counted from its top."""
+
+    runtime: str
+    input: int
+    output: int
+    arena: int
+    payload: int
+    stack_size: int
+    stack_peak: int  # high-water mark since reset
+    stack_idle: int  # depth where the inference is called
+    stack_invoke: int  # high-water mark during the last inference
+    ticks: int  # of the last inference, reading the counter included
+    ticks_empty: int  # of reading the counter around a call that does nothing
+    tick: str  # "instruction" or "cycle"
+
+    @property
+    def stack(self) -> int:
+        """Bytes that the inference itself needs."""
+        return self.stack_invoke - self.stack_idle
+
+    @property
+    def ticks_of_inference(self) -> int:
+        return self.ticks - self.ticks_empty
+
+
+class Device:
+    """A firmware at the other end of a serial port. A context manager.
+
+    Args:
+        url: /dev/tty..., or any URL of pyserial such as socket://127.0.0.1:5333.
+        name: how messages call the device; the URL by default.
+    """
+
+    def __init__(self, url: str, *, name: str | None = None):
+        self.name = name or url
+        self._buffer = bytearray()
+        try:
+            self._port = serial.serial_for_url(url, baudrate=BAUD, timeout=0.1, write_timeout=PATIENCE)
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise DeviceError(_no_port(url, error)) from error
+
+    # ---- lines ----
+
+    def _line(self, deadline: float, waiting_for: str) -> str:
+        while True:
+            end = self._buffer.find(b"\n")
+            if end >= 0:
+                line = self._buffer[:end].decode("ascii", "replace").strip("\r")
+                del self._buffer[: end + 1]
+                return line
+            if time.monotonic() > deadline:
+                raise SilenceError(
+                    f"{self.name} does not answer '{waiting_for}'; check that our firmware runs there and that "
+                    "no other program uses the port"
+                )
+            try:
+                self._buffer += self._port.read(max(1, self._port.in_waiting))
+            except (serial.SerialException, OSError) as error:
+                raise DeviceError(f"{self.name} went away while answering '{waiting_for}' ({error})") from error
+
+    def _send(self, text: str) -> None:
+        try:
+            self._port.write(text.encode("ascii") + b"%")
+        except (serial.SerialException, OSError) as error:
+            raise DeviceError(f"{self.name} does not take '{text}' ({error}); is it still connected?") from error
+
+    def wait_ready(self, timeout: float = PATIENCE) -> list[str]:
+        """Lines up to the next m-ready, e.g. the boot banner of a device that has just been started."""
+        deadline = time.monotonic() + timeout
+        lines = []
+        while (line := self._line(deadline, "the start")) != READY:
+            lines.append(line)
+        return lines
+
+    def synchronise(self, timeout: float = PATIENCE) -> str:
+        """Bring a device in unknown state (starting, half a command sent, replies under way) to rest.
+
+        Returns its build id. Repeats itself, because a device that is just starting loses what it is sent.
+        """
+        end = time.monotonic() + timeout
+        for attempt in range(1_000_000):
+            # An unknown command comes back in the error: a mark that no stale reply carries. The first '%' ends
+            # whatever was half sent.
+            mark = f"sync-{attempt}"
+            self._send(f"%{mark}")
+            deadline = min(end, time.monotonic() + RETRY)
+            try:
+                while self._line(deadline, "the first command") != f"e-[Unknown command: {mark}]":
+                    pass
+                self.wait_ready(max(0.1, end - time.monotonic()))
+                return self.build_id()
+            except SilenceError:
+                if time.monotonic() > end:
+                    raise
+        raise AssertionError("unreachable")
+
+    def command(self, text: str, timeout: float = PATIENCE) -> list[str]:
+        """Send one command and return the lines of its reply without the closing m-ready.
+
+        Raises:
+            RefusedError: the reply holds e-[...].
+            FaultError: the firmware crashed or restarted instead of answering.
+            DeviceError: no answer within `timeout` seconds.
+        """
+        self._send(text)
+        deadline = time.monotonic() + timeout
+        lines = []
+        while (line := self._line(deadline, text)) != READY:
+            lines.append(line)
+        errors = [line[3:-1] for line in lines if line.startswith("e-[")]
+        if "m-init-done" in lines:
+            reason = f": {errors[0]}" if errors else ""
+            raise FaultError(f"the firmware restarted during '{text}'{reason}")
+        if errors:
+            raise RefusedError(text, errors[0])
+        return lines
+
+    def _reply(self, text: str, pattern: str) -> re.Match[str]:
+        lines = self.command(text)
+        for line in lines:
+            if match := re.fullmatch(pattern, line):
+                return match
+        raise DeviceError(f"{self.name} answered '{text}' with {lines}, which is not our protocol")
+
+    # ---- commands ----
+
+    def board(self) -> str:
+        return self._reply("name", r"m-name-dut-\[(.*)\]")[1]
+
+    def build_id(self) -> str:
+        return self._reply("id", r"m-id-\[([0-9a-f]{40})\]")[1]
+
+    def model(self) -> str:
+        return self._reply("profile", r"m-model-\[(.*)\]")[1]
+
+    def memory(self) -> Memory:
+        match = self._reply("mem", r"m-mem-\[([^\]]*)\]")
+        try:
+            pairs = dict(pair.split("=") for pair in match[1].split(","))
+            numbers = {key: value if key in ("runtime", "tick") else int(value) for key, value in pairs.items()}
+            return Memory(**numbers)
+        except (TypeError, ValueError) as error:
+            raise DeviceError(f"{self.name} answered 'mem' with {match[0]}, which is not this version's") from error
+
+    def load(self, data: bytes) -> None:
+        """Fill the input buffer, 31 bytes a command, and check what has arrived."""
+        lines = self.command(f"db load {len(data)}")
+        for start in range(0, len(data), BYTES_PER_COMMAND):
+            lines = self.command("db " + data[start : start + BYTES_PER_COMMAND].hex())
+        if "m-load-done" not in lines:
+            raise DeviceError(f"{self.name} did not take all {len(data)} bytes of the input; try again")
+
+    def buffer(self) -> bytes:
+        """What the input buffer holds."""
+        lines = self.command("db print")
+        return bytes.fromhex("".join(line.removeprefix("m-buffer-").replace("-", "") for line in lines))
+
+    def infer(self, count: int = 1, warmups: int = 0, timeout: float = 60.0) -> int:
+        """Run inferences on the loaded input; returns the ticks of all `count`, as `m-lap-us` tells them."""
+        lines = self.command(f"infer {count} {warmups}", timeout)
+        laps = [int(line.removeprefix("m-lap-us-")) for line in lines if re.fullmatch(r"m-lap-us-\d+", line)]
+        if len(laps) != 2 or "m-infer-done" not in lines:
+            raise DeviceError(f"{self.name} answered 'infer' with {lines}, which is not our protocol")
+        return laps[1] - laps[0]
+
+    def output(self) -> bytes:
+        """The last output as the model wrote it."""
+        lines = self.command("output")
+        return bytes.fromhex("".join(line.removeprefix("m-output-") for line in lines))
+
+    def close(self) -> None:
+        self._port.close()
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _no_port(url: str, error: Exception) -> str:
+    if "://" in url:
+        return f"nothing answers on {url} ({error}); start the firmware there, e.g. with: pio run -t upload"
+    found = ", ".join(port.device for port in list_ports.comports()) or "none"
+    return f"the port {url} cannot be opened ({error}); ports found: {found}"

@@ -1,0 +1,50 @@
+"""What firmware/platform/builder/main.py (PlatformIO's SCons script) needs from the project, free of SCons itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hil.build import ModelSource
+from hil.device import Device
+from hil.emulator import start_detached
+from hil.footprint import read_footprint
+from hil.recipe import Recipe, load_board, recipe
+from tfsparse.errors import UserError
+
+
+def image_recipe(board: str, model: str, project: Path, build_dir: Path) -> Recipe:
+    """The recipe of the image with `model`: a .tflite, a folder with model.h, or "" for the baseline.
+
+    A .tflite is compiled to C into build_dir/model first.
+    """
+    if not model:
+        return recipe(load_board(board), "none")
+    source = model_source(project / model, build_dir / "model")
+    return recipe(load_board(board), "sparse", source.directory, source.sources)
+
+
+def model_source(model: Path, out: Path) -> ModelSource:
+    """The C of `model`; a .tflite is compiled into `out`."""
+    if model.is_dir():
+        return ModelSource.in_folder(model)
+    if not model.is_file():
+        raise UserError(f"there is no model {model}; custom_model and TFSPARSE_MODEL take a .tflite or a folder of C")
+    try:
+        from tfsparse.compiler import compile_model
+    except ImportError as error:
+        raise UserError(
+            f"this Python cannot compile models ({error}); run PlatformIO from the project's environment: .venv/bin/pio"
+        ) from error
+    compiled = compile_model(model, out)
+    return ModelSource(compiled.directory, compiled.sources)
+
+
+def upload_to_emulator(elf: Path, board: str, port: int, state: Path) -> str:
+    """(Re)start QEMU with `elf` on `port`, check that exactly this image answers there, and return its URL."""
+    url = start_detached(elf, load_board(board), port, state)
+    with Device(url) as device:
+        found = device.synchronise()
+    wanted = read_footprint(elf).build_id
+    if found != wanted:
+        raise UserError(f"another firmware answers on {url} (build {found[:12]}, not {wanted[:12]}); end that program")
+    return url

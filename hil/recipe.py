@@ -1,0 +1,136 @@
+"""What a firmware image is made of: a board's and a runtime's sources, flags and layout.
+
+The one place where this is written. PlatformIO's builder (firmware/platform/builder/main.py) and `hil.build` both read
+it, so that `pio run` and `hil.measure` make the same image. Standard library only: it also runs inside PlatformIO.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfsparse.errors import UserError
+
+FIRMWARE = Path(__file__).resolve().parents[1] / "firmware"
+BOARDS = FIRMWARE / "boards"
+DEFAULT_BOARD = "stm32f405_qemu"
+
+TOOLCHAIN = "arm-none-eabi-"
+TOOLCHAIN_HINT = "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi"
+
+# No -g: it would make the build id depend on paths. Debug builds (`build_type = debug` in platformio.ini) add it.
+COMPILE_FLAGS = (
+    "-std=gnu99",
+    "-Os",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fno-common",
+    "-Wall",
+    "-Wextra",
+)
+LINK_FLAGS = ("-nostartfiles", "-static", "--specs=nano.specs", "-Wl,--gc-sections", "-Wl,--build-id=sha1")
+
+
+@dataclass(frozen=True)
+class Board:
+    """One folder of firmware/boards/: board.json, board.c and whatever else the board needs."""
+
+    name: str
+    folder: Path
+    title: str
+    cpu_flags: tuple[str, ...]
+    flash_origin: int
+    flash_size: int  # bytes
+    ram_origin: int
+    ram_size: int  # bytes
+    stack_size: int  # bytes
+    qemu_machine: str | None  # None: a real board
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        return tuple(sorted(self.folder.glob("*.c")))
+
+
+def board_names() -> list[str]:
+    return sorted(path.parent.name for path in BOARDS.glob("*/board.json"))
+
+
+def load_board(name: str = DEFAULT_BOARD) -> Board:
+    """Read a board's folder. Raises UserError for a name that has none."""
+    path = BOARDS / name / "board.json"
+    if not path.is_file():
+        raise UserError(f"there is no board '{name}'; firmware/boards/ has: {', '.join(board_names())}")
+    manifest = json.loads(path.read_text())
+    own = manifest["tfsparse"]
+    return Board(
+        name=name,
+        folder=path.parent,
+        title=manifest["name"],
+        cpu_flags=tuple(own["cpu_flags"]),
+        flash_origin=int(own["flash_origin"], 0),
+        flash_size=manifest["upload"]["maximum_size"],
+        ram_origin=int(own["ram_origin"], 0),
+        ram_size=manifest["upload"]["maximum_ram_size"],
+        stack_size=own["stack_size"],
+        qemu_machine=own.get("qemu_machine"),
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a compiler driver needs for one image. Sources stand in link order: the image depends on it."""
+
+    board: Board
+    runtime: str
+    sources: tuple[Path, ...]
+    include_dirs: tuple[Path, ...]
+    compile_flags: tuple[str, ...]
+    link_flags: tuple[str, ...]
+    linker_script: Path
+
+
+def runtime_names() -> list[str]:
+    return sorted(path.parent.name for path in (FIRMWARE / "runtimes").glob("*/runtime.c"))
+
+
+def recipe(board: Board, runtime: str, model: Path | None = None, model_sources: tuple[str, ...] = ()) -> Recipe:
+    """The image of `runtime` on `board`.
+
+    Args:
+        board: from `load_board`.
+        runtime: a folder of firmware/runtimes/; "none" is the baseline without a model.
+        model: folder that holds model.h and `model_sources` (names relative to it).
+    """
+    if runtime not in runtime_names():
+        raise UserError(f"there is no runtime '{runtime}'; firmware/runtimes/ has: {', '.join(runtime_names())}")
+    folders = [FIRMWARE / "hal", FIRMWARE / "core", FIRMWARE / "runtimes", board.folder]
+    sources = [
+        *sorted((FIRMWARE / "hal").glob("*.c")),
+        *sorted((FIRMWARE / "core").glob("*.c")),
+        *board.sources,
+        FIRMWARE / "runtimes" / runtime / "runtime.c",
+    ]
+    if model is not None:
+        folders.append(model)
+        sources += [model / name for name in sorted(model_sources)]
+    symbols = {
+        "FLASH_ORIGIN": board.flash_origin,
+        "FLASH_SIZE": board.flash_size,
+        "RAM_ORIGIN": board.ram_origin,
+        "RAM_SIZE": board.ram_size,
+        "STACK_SIZE": board.stack_size,
+    }
+    return Recipe(
+        board=board,
+        runtime=runtime,
+        sources=tuple(sources),
+        include_dirs=tuple(folders),
+        compile_flags=(*board.cpu_flags, *COMPILE_FLAGS),
+        link_flags=(
+            *board.cpu_flags,
+            *LINK_FLAGS,
+            *(f"-Wl,--defsym={name}={value:#x}" for name, value in symbols.items()),
+        ),
+        linker_script=FIRMWARE / "hal" / "sections.ld",
+    )
