@@ -339,12 +339,22 @@ class DesignSpace:
         share = _DENSE_BYTES_A_WEIGHT if candidate.training.pruning == "none" else _PRUNED_BYTES_A_WEIGHT
         return int(network.weight_count * share)
 
-    @cached_property
+    @property
     def least(self) -> Budgets:
         """The smallest budgets that some candidate could meet by its shapes: below them, nothing can."""
+        return Budgets(flash=min(flash for _, flash, _ in self._smallest), ram=min(ram for ram, _, _ in self._smallest))
+
+    @property
+    def smallest(self) -> Candidate:
+        """A candidate that needs no more RAM than any other, and little flash."""
+        return min(self._smallest, key=lambda one: one[:2])[2]
+
+    @cached_property
+    def _smallest(self) -> list[tuple[int, int, Candidate]]:
+        """(bytes of RAM, bytes of flash, candidate) of the candidates that are small in one way or another."""
         greys = (False, True) if self.input_shape[-1] == 3 else (False,)
         training = Training(pruning=next((kind for kind in PRUNINGS if kind != "none"), "none"))
-        ram, flash = [], []
+        found = []
         for grey, input_factor, factor, head in product(greys, (1, 2, 3, 4), (1, 2, 3), HEADS):
             block = Block((Layer("plain", 1, 1),), "stride", factor)
             candidate = self.canonical(
@@ -352,9 +362,8 @@ class DesignSpace:
             )
             network, _ = self._judge(candidate)
             if network is not None:
-                ram.append(network.memory_bound)
-                flash.append(self.least_payload(network, candidate))
-        return Budgets(flash=min(flash), ram=min(ram))
+                found.append((network.memory_bound, self.least_payload(network, candidate), candidate))
+        return found
 
     def _judge(self, candidate: Candidate) -> tuple[Network | None, str | None]:
         # Dropout is the only part of the training that a network shows, and it changes no shape.

@@ -1,0 +1,226 @@
+"""What a running search shows: a live display on a terminal, a line a trial elsewhere. All of it goes to stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tfsparse.proposals import Proposal, stage_at
+from tfsparse.run_folder import COMPLETED, Record, RunFolder
+
+_BAR = 30
+
+
+class Status:
+    """The numbers of a running search: what is done, what runs, the best so far, the time left."""
+
+    def __init__(self, folder: RunFolder, trials: int | None, seconds: float | None, elapsed: Callable[[], float]):
+        self.folder = folder
+        self.trials = trials
+        self.seconds = seconds
+        self.elapsed = elapsed
+        self.number: int | None = None
+        self.proposal: Proposal | None = None
+        self.phase, self.fraction = "start", 0.0
+        self._here: list[tuple[float, float]] = []
+        self._last_end = time.monotonic()
+
+    @property
+    def trained(self) -> int:
+        return sum(record.status != "infeasible" for record in self.folder.records)
+
+    @property
+    def done(self) -> float:
+        """How much of the search is done, 0..1."""
+        parts = [self.trained / self.trials] if self.trials else []
+        parts += [self.elapsed() / self.seconds] if self.seconds else []
+        return min(max(parts, default=0.0), 1.0)
+
+    @property
+    def best(self) -> Record | None:
+        """The survivor with the least error: inside the budgets where one is."""
+        survivors = self.folder.survivors
+        return survivors[0] if survivors else None
+
+    def began(self, number: int, proposal: Proposal) -> None:
+        self.number, self.proposal = number, proposal
+        self.phase, self.fraction = "build", 0.0
+
+    def ended(self, record: Record) -> float:
+        """Take a trial's end in; seconds it took, its proposal included."""
+        now = time.monotonic()
+        took, self._last_end = now - self._last_end, now
+        self._here.append((record.rung, took))
+        self.phase, self.fraction = "propose", 0.0
+        return took
+
+    @property
+    def left(self) -> float | None:
+        """Seconds to the end, by the pace of this start; None before there is one."""
+        lefts = []
+        if self.trials and self._here:
+            pace = sum(took for _, took in self._here) / sum(rung for rung, _ in self._here)
+            to_come = sum(stage_at(i / self.trials).rung for i in range(self.trained, self.trials))
+            lefts.append(max(pace * to_come - (time.monotonic() - self._last_end), 0.0))
+        if self.seconds:
+            lefts.append(max(self.seconds - self.elapsed(), 0.0))
+        return min(lefts) if lefts else None
+
+    @property
+    def stage(self) -> str:
+        return self.proposal.stage if self.proposal else stage_at(self.done).name
+
+    @property
+    def total(self) -> str:
+        return str(self.trials) if self.trials else "-"
+
+
+class PlainDisplay:
+    """A line when a trial begins to count: for logs and pipes."""
+
+    def __init__(self, status: Status, console: Console):
+        self.status = status
+        self.console = console
+
+    def __enter__(self) -> PlainDisplay:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def began(self, number: int, proposal: Proposal) -> None:
+        self.status.began(number, proposal)
+
+    def progress(self, phase: str, fraction: float) -> None:
+        self.status.phase, self.status.fraction = phase, fraction
+
+    def ended(self, record: Record) -> None:
+        took = self.status.ended(record)
+        left = self.status.left
+        parts = [f"trial {self.status.trained}/{self.status.total}", record.stage, outcome(record), f"{took:.1f} s"]
+        if self.status.best is not None:
+            parts.append(f"best {error_text(self.status.best)}")
+        if left is not None:
+            parts.append(f"{duration(left)} left")
+        self.say("  ".join(parts))
+
+
+class LiveDisplay:
+    """A few lines that are redrawn in place, and a line for each trial that ended above them."""
+
+    def __init__(self, status: Status, console: Console):
+        self.status = status
+        self.console = console
+        self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> LiveDisplay:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._live.__exit__(*exception)
+
+    def say(self, text: str) -> None:
+        self._live.console.print(text, markup=False, highlight=False)
+
+    def began(self, number: int, proposal: Proposal) -> None:
+        self.status.began(number, proposal)
+
+    def progress(self, phase: str, fraction: float) -> None:
+        self.status.phase, self.status.fraction = phase, fraction
+
+    def ended(self, record: Record) -> None:
+        took = self.status.ended(record)
+        line = Text(f"{record.trial:4d}  {record.stage:<7}  {outcome(record)}  {took:.1f} s", no_wrap=True)
+        line.stylize("" if record.status == COMPLETED else "yellow")
+        line.overflow = "ellipsis"
+        self._live.console.print(line)
+
+    def _draw(self) -> Group:
+        status = self.status
+        left = status.left
+        head = Text.assemble(
+            ("trials ", "bold"),
+            f"{status.trained}/{status.total}  ",
+            ("stage ", "bold"),
+            f"{status.stage}  ",
+            ("left ", "bold"),
+            duration(left) if left is not None else "?",
+        )
+        lines = [head, ProgressBar(total=1.0, completed=status.done, width=min(_BAR * 2, self.console.width))]
+        if status.number is not None:
+            share = f" {100 * status.fraction:.0f} %" if status.fraction else ""
+            lines.append(Text.assemble(("now ", "bold"), f"trial {status.number}: {status.phase}{share}"))
+        best = status.best
+        if best is not None:
+            lines.append(Text.assemble(("best ", "bold"), outcome(best)))
+        for line in lines:
+            if isinstance(line, Text):
+                line.no_wrap, line.overflow = True, "ellipsis"
+        return Group(*lines)
+
+
+Display = PlainDisplay | LiveDisplay
+
+
+def display_for(status: Status, console: Console) -> Display:
+    """A live display where the console is a terminal that can redraw, plain lines elsewhere."""
+    return (
+        LiveDisplay(status, console)
+        if console.is_terminal and not console.is_dumb_terminal
+        else (PlainDisplay(status, console))
+    )
+
+
+def error_text(record: Record) -> str:
+    return f"{100 * (1 - record.val_accuracy):.2f} %"
+
+
+def outcome(record: Record) -> str:
+    """A trial's result in a few words."""
+    if record.status != COMPLETED:
+        return f"{record.status}: {record.reason}"
+    figures = record.figures
+    return f"error {error_text(record)}  flash {figures['flash_model']} B  RAM {figures['ram_model']} B"
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def survivors_table(records: list[Record], folder: RunFolder) -> Table:
+    """The survivors, the least error first."""
+    table = Table(title=f"{len(records)} survivors")
+    for column, justify in (
+        ("name", "left"),
+        ("error", "right"),
+        ("test error", "right"),
+        ("flash B", "right"),
+        ("RAM B", "right"),
+        ("MACs", "right"),
+        ("instructions", "right"),
+    ):
+        table.add_column(column, justify=justify, no_wrap=column == "name")
+    if any(folder.settings.budgets.to_json().values()):
+        table.add_column("in budget")
+    for record in records:
+        test = "" if record.test_accuracy is None else f"{100 * (1 - record.test_accuracy):.2f} %"
+        figures = [str(record.figures.get(word, "")) for word in ("flash_model", "ram_model", "macs", "instructions")]
+        row = [record.name, error_text(record), test, *figures]
+        if any(folder.settings.budgets.to_json().values()):
+            row.append("yes" if record.objectives.within(folder.settings.budgets) else "no")
+        table.add_row(*row)
+    return table

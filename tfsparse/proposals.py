@@ -1,0 +1,203 @@
+"""Which candidate to try next: the optimiser itself, free of Keras Tuner, processes and files.
+
+Multi-objective Bayesian optimisation with random scalarisations, in three stages (METHOD.md). A quasi-random start is
+followed by Thompson sampling: draw one function from each objective's Gaussian process, see them on a pool of
+candidates, make one number of the three under weights that are drawn anew, and take the candidate where it is least.
+Stages differ in where the pool comes from and how long a candidate is trained.
+
+A proposal depends on the seed, the trial's number and what was observed, on nothing else: the same run is proposed
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.stats import qmc
+
+from tfsparse.candidate import Candidate
+from tfsparse.morphism import FAMILIES, TRAINING, neighbour
+from tfsparse.objectives import OBJECTIVES, Objectives, Scalarisation, front
+from tfsparse.space import DesignSpace, Encoded
+from tfsparse.surrogate import GaussianProcess
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage takes a `share` of the trials and trains `rung` times as long as the first; its pool holds so many
+    candidates drawn from the whole space and so many morphs of the front."""
+
+    name: str
+    share: float
+    rung: float
+    random: int
+    morphs: int
+
+
+STAGES = (
+    Stage("explore", share=0.4, rung=1.0, random=500, morphs=200),
+    Stage("exploit", share=0.4, rung=1.0, random=100, morphs=500),
+    Stage("refine", share=0.2, rung=2.0, random=0, morphs=500),
+)
+
+# How many steps a morph in the pool is away from its parent.
+_STEPS = (0.6, 0.25, 0.15)
+
+# The share of the refining stage's morphs that only change training and pruning.
+_KNOBS_ONLY = 0.5
+
+_START_SHARE = 0.2
+_START_LIMITS = (4, 16)
+
+
+def stage_at(fraction: float) -> Stage:
+    """The stage in which a search is that has done this fraction of its trials (or time)."""
+    end = 0.0
+    for stage in STAGES:
+        end += stage.share
+        if fraction < end - 1e-9:
+            return stage
+    return STAGES[-1]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A trial that has ended: its objectives, None where it failed. Observations come in the order of trials'
+    numbers."""
+
+    trial: int
+    candidate: Candidate
+    rung: float
+    objectives: Objectives | None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A candidate to try. `parent` is the trial whose morph it is, `morph` names the change."""
+
+    candidate: Candidate
+    stage: str
+    rung: float
+    parent: int | None = None
+    morph: str | None = None
+
+
+class SpaceExhausted(Exception):
+    """No candidate is left that is new and may be trained."""
+
+
+class Proposer:
+    """Proposes candidates of a space, under its budgets, from what was observed so far."""
+
+    def __init__(self, space: DesignSpace, budgets, seed: int):
+        self.space = space
+        self.budgets = budgets
+        self.seed = seed
+
+    def propose(
+        self, trial: int, fraction: float, start: int, observed: Sequence[Observation], known: Collection[Candidate]
+    ) -> Proposal:
+        """The proposal for the trial of this number.
+
+        fraction: how much of the search is done, which decides the stage. start: how many trials begin the search
+        quasi-randomly. known: every candidate that was proposed before, whatever became of it.
+        Raises SpaceExhausted.
+        """
+        stage = stage_at(fraction)
+        rng = np.random.default_rng([self.seed, trial])
+        succeeded = [one for one in observed if one.objectives is not None]
+        if len(known) < start or len(succeeded) < 2:
+            return Proposal(self._quasi_random(known, rng), stage.name, stage.rung)
+        pool = self._pool(stage, succeeded, known, rng)
+        if not pool:
+            return Proposal(self._quasi_random(known, rng), stage.name, stage.rung)
+        return pool[self._best(pool, stage, observed, succeeded, rng)]
+
+    # The quasi-random start
+
+    @cached_property
+    def _points(self) -> np.ndarray:
+        """Scrambled Sobol points of the unit cube [1024, dimensions]."""
+        return qmc.Sobol(self.space.dimensions, seed=np.random.default_rng([self.seed, 0x50B01])).random(1024)
+
+    def _quasi_random(self, known: Collection[Candidate], rng: np.random.Generator) -> Candidate:
+        for point in self._points:
+            candidate = self.space.at(point)
+            if candidate not in known and self.space.refusal(candidate) is None:
+                return candidate
+        # Tight budgets refuse nearly everything that is drawn at random: walk from candidates that do fit.
+        seeds = [candidate for candidate in known if self.space.refusal(candidate) is None] or [self.space.smallest]
+        for _ in range(2000):
+            candidate = seeds[int(rng.integers(len(seeds)))]
+            for _ in range(int(rng.integers(1, 12))):
+                morph = neighbour(self.space, candidate, rng)
+                if morph is not None and self.space.refusal(morph.candidate) is None:
+                    candidate = morph.candidate
+            if candidate not in known and self.space.refusal(candidate) is None:
+                return candidate
+        raise SpaceExhausted("no candidate is left that is new and may be trained")
+
+    # The model's proposals
+
+    def _pool(
+        self, stage: Stage, succeeded: list[Observation], known: Collection[Candidate], rng: np.random.Generator
+    ) -> list[Proposal]:
+        pool: dict[Candidate, Proposal] = {}
+
+        def offer(candidate: Candidate, parent: int | None = None, morph: str | None = None) -> None:
+            if candidate not in pool and candidate not in known and self.space.refusal(candidate) is None:
+                pool[candidate] = Proposal(candidate, stage.name, stage.rung, parent, morph)
+
+        for _ in range(stage.random):
+            offer(self.space.sample(rng))
+        members = [succeeded[i] for i in front([one.objectives for one in succeeded], self.budgets)]
+        for _ in range(stage.morphs):
+            member = members[int(rng.integers(len(members)))]
+            knobs_only = stage.name == "refine" and rng.random() < _KNOBS_ONLY
+            candidate, changes = member.candidate, []
+            for _ in range(1 + int(rng.choice(len(_STEPS), p=_STEPS))):
+                morph = neighbour(self.space, candidate, rng, list(TRAINING if knobs_only else FAMILIES))
+                if morph is not None:
+                    candidate = morph.candidate
+                    changes.append(morph.family)
+            offer(candidate, member.trial, ", ".join(changes))
+        return list(pool.values())
+
+    def _best(
+        self,
+        pool: list[Proposal],
+        stage: Stage,
+        observed: Sequence[Observation],
+        succeeded: list[Observation],
+        rng: np.random.Generator,
+    ) -> int:
+        """The place in the pool of the candidate that one draw of the objectives and of the weights likes best."""
+        known = np.array([one.objectives.log for one in succeeded])
+        scalarise = Scalarisation.draw(known, self.budgets, rng)
+        seen = self._encode([one.candidate for one in succeeded], [one.rung for one in succeeded])
+        options = self._encode([one.candidate for one in pool], [stage.rung] * len(pool))
+        failed = [one for one in observed if one.objectives is None and self.space.refusal(one.candidate) is None]
+        drawn = np.empty((len(pool), len(OBJECTIVES)))
+        for i, name in enumerate(OBJECTIVES):
+            x, y = seen, known[:, i]
+            if name == "error" and failed:
+                # A failure says nothing of sizes, but that there is no accuracy to be had there.
+                x = self._encode(
+                    [one.candidate for one in (*succeeded, *failed)], [one.rung for one in (*succeeded, *failed)]
+                )
+                y = np.r_[y, np.full(len(failed), y.max())]
+            process = GaussianProcess(self.space.parameters, x.features.shape[1]).fit(x, y)
+            drawn[:, i] = process.sample(options, rng)
+        return int(np.argmin(scalarise(drawn)))
+
+    def _encode(self, candidates: list[Candidate], rungs: list[float]) -> Encoded:
+        return self.space.encode(candidates).with_feature(np.log2(rungs))
+
+
+def start_trials(trials: int) -> int:
+    """How many of a search's trials are quasi-random."""
+    low, high = _START_LIMITS
+    return min(max(round(_START_SHARE * trials), low), high)

@@ -1,0 +1,329 @@
+"""The run folder: what a search leaves behind, and all that a stopped search needs to go on.
+
+    settings.json          what was searched, with which budgets, seed and versions
+    trials.jsonl           one line a trial, on disk before the next trial begins: the single source of truth
+    pareto.json            the survivors' records, derived from trials.jsonl
+    survivors/NAME.tflite  their int8 models;  survivors/NAME/  their C code and figures
+
+A killed process can leave the last line torn; it is dropped when the folder is opened, whole lines never. All other
+files are written beside their place and moved there, so that a reader sees the old or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from tfsparse.budgets import Budgets
+from tfsparse.candidate import Candidate
+from tfsparse.errors import UserError
+from tfsparse.objectives import Objectives, front
+
+FORMAT = 1
+
+COMPLETED = "completed"
+FAILED = "failed"
+INFEASIBLE = "infeasible"
+
+# What a measurement says of a trial (DESIGN.md's words); absent where a trial did not get that far.
+FIGURES = (
+    "nnz",
+    "model_size_counted",
+    "working_memory_1",
+    "working_memory_2",
+    "macs",
+    "payload",
+    "flash_model",
+    "flash_total",
+    "ram_model",
+    "ram_total",
+    "stack",
+    "arena",
+    "instructions",
+    "bit_exact",
+    "target",
+    "runtime",
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One trial, as trials.jsonl keeps it.
+
+    `status` is completed, failed (it crashed, diverged or could not be measured) or infeasible (turned away, nothing
+    was trained); `reason` says why in the last two. `parent` is the trial whose morph this is, `morph` the change.
+    `rung` is the length of the stage's training in units of the first stage's. `figures` holds the words of a
+    measurement, and whatever else it says; in JSON they lie beside the other keys.
+    """
+
+    trial: int
+    status: str
+    stage: str
+    seed: int
+    candidate: Candidate
+    rung: float = 1.0
+    parent: int | None = None
+    morph: str | None = None
+    reason: str | None = None
+    note: str | None = None
+    val_accuracy: float | None = None
+    float_val_accuracy: float | None = None
+    test_accuracy: float | None = None
+    tflite: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The survivor's name in survivors/."""
+        return f"trial-{self.trial:04d}"
+
+    @property
+    def objectives(self) -> Objectives | None:
+        """The measured objectives of a completed trial."""
+        if self.status != COMPLETED:
+            return None
+        return Objectives.of({"val_accuracy": self.val_accuracy, **self.figures})
+
+    def to_json(self) -> dict[str, Any]:
+        data = {item.name: getattr(self, item.name) for item in fields(self)}
+        data["candidate"] = self.candidate.to_json()
+        figures = dict.fromkeys(FIGURES) | data.pop("figures")
+        data["seconds"] = {phase: round(value, 3) for phase, value in self.seconds.items()}
+        return {**data, **figures}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Record:
+        """The record that `to_json` wrote; ValueError where it is none."""
+        try:
+            own = {item.name for item in fields(cls)} - {"figures"}
+            known = {name: value for name, value in data.items() if name in own}
+            figures = {name: value for name, value in data.items() if name not in own and value is not None}
+            known["candidate"] = Candidate.from_json(known["candidate"])
+            return cls(**known, figures=figures)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"not a trial's record: {error}") from error
+
+
+@dataclass(frozen=True)
+class Settings:
+    """settings.json: what a run is of. A run goes on only with the same `IDENTITY`; more trials are allowed."""
+
+    dataset: str
+    rule: str | None
+    data_shape: tuple[int, int, int]
+    classes: int
+    budgets: Budgets
+    seed: int
+    target: str
+    trials: int | None
+    minutes: float | None
+    versions: dict[str, str]
+    machine: str
+    started: str
+    command: str
+    format: int = FORMAT
+
+    IDENTITY = ("dataset", "rule", "data_shape", "classes", "budgets", "seed", "target")
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "data_shape": list(self.data_shape), "budgets": self.budgets.to_json()}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Settings:
+        known = {item.name: data[item.name] for item in fields(cls)}
+        return cls(**{**known, "data_shape": tuple(data["data_shape"]), "budgets": Budgets.from_json(data["budgets"])})
+
+
+class RunFolder:
+    """One run's folder, created by `create` or opened by `open`. `notices` tells what opening it had to mend."""
+
+    def __init__(self, path: Path, settings: Settings, records: list[Record], notices: list[str]):
+        self.path = path
+        self.settings = settings
+        self.notices = notices
+        self._records = records
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        return tuple(self._records)
+
+    @property
+    def survivors(self) -> list[Record]:
+        """Records of the Pareto front: inside the budgets, or of all trials while none is; the least error first."""
+        completed = [record for record in self._records if record.status == COMPLETED]
+        objectives = [record.objectives for record in completed]
+        chosen = [completed[i] for i in front(objectives, self.settings.budgets)]
+        return sorted(chosen, key=lambda record: (-record.val_accuracy, record.figures["flash_model"], record.trial))
+
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether a run was begun here. A folder whose creation was cut short holds nothing and does not count."""
+        return (path / "settings.json").exists()
+
+    @classmethod
+    def create(cls, path: Path, settings: Settings) -> RunFolder:
+        """A new run folder; UserError where there is one already, or something else."""
+        path = Path(path)
+        if cls.exists(path):
+            raise UserError(f"{path} holds a run already: add --resume to go on with it, or name another --out")
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is a file: name another --out")
+        if path.exists() and any(item.name != "trials.jsonl" or item.stat().st_size for item in path.iterdir()):
+            raise UserError(f"{path} is not empty and no run folder: name another --out")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            # settings.json comes last: with it the run exists.
+            (path / "trials.jsonl").touch()
+            _write(path / "settings.json", settings.to_json())
+        except OSError as error:
+            raise UserError(f"{path} cannot be written ({error.strerror}): name another --out") from error
+        return cls(path, settings, [], [])
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run; UserError where there is none, or one that this version cannot read."""
+        path = Path(path)
+        if not cls.exists(path):
+            raise UserError(
+                f"{path} holds no run: start one with python -m tfsparse.search --dataset NAME --out {path}"
+            )
+        data = _read(path / "settings.json")
+        version = data.get("format")
+        if version != FORMAT:
+            raise UserError(
+                f"{path} was written in format {version}, this tfsparse reads format {FORMAT}: "
+                "go on with the version that wrote it, or start a new run with another --out"
+            )
+        try:
+            settings = Settings.from_json(data)
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{path / 'settings.json'} is damaged ({error} is missing or wrong): start a new run with another --out"
+            ) from error
+        records, notices = cls._read_records(path / "trials.jsonl")
+        return cls(path, settings, records, notices)
+
+    @staticmethod
+    def _read_records(path: Path) -> tuple[list[Record], list[str]]:
+        if not path.exists():
+            raise UserError(f"{path} is missing: put it back, or start a new run with another --out")
+        raw = path.read_bytes()
+        whole, torn = (raw, b"") if raw.endswith(b"\n") else raw.rpartition(b"\n")[::2]
+        if torn and whole:
+            whole += b"\n"
+        notices: list[str] = []
+        if torn:
+            # A line that lacks only its line break is a whole record all the same.
+            try:
+                Record.from_json(json.loads(torn))
+                whole += torn + b"\n"
+                torn = b""
+            except ValueError:
+                notices.append(f"the last line of {path} was cut short: dropped, that trial runs again")
+        records = []
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                records.append(Record.from_json(json.loads(line)))
+            except ValueError as error:
+                raise UserError(
+                    f"line {number} of {path} is damaged ({error}): remove that line to go on without its trial"
+                ) from error
+        if whole != raw:
+            _write_bytes(path, whole)
+        return records, notices
+
+    def append(self, record: Record, tflite: bytes | None = None) -> Record:
+        """Put a trial on disk, its model first if it survives; returns the record as written.
+
+        When this returns the line is on the disk itself, and pareto.json and survivors/ agree with it.
+        """
+        self._records.append(record)
+        try:
+            if tflite is not None and any(one.trial == record.trial for one in self.survivors):
+                record = replace(record, tflite=f"survivors/{record.name}.tflite")
+                (self.path / "survivors").mkdir(exist_ok=True)
+                _write_bytes(self.path / record.tflite, tflite)
+            line = json.dumps(record.to_json()) + "\n"
+            with open(self.path / "trials.jsonl", "ab") as file:
+                end = file.tell()
+                try:
+                    file.write(line.encode())
+                    file.flush()
+                    os.fsync(file.fileno())
+                except OSError:
+                    # Half a line would swallow the next one.
+                    os.truncate(file.fileno(), end)
+                    raise
+        except OSError as error:
+            self._records.pop()
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror}): free some space, then go on with --resume"
+            ) from error
+        self._records[-1] = record
+        self.refresh()
+        return record
+
+    def amend(self, records: Iterable[Record]) -> None:
+        """Replace trials' records by these with the same number, in one piece (a survivor's test accuracy comes
+        late)."""
+        new = {record.trial: record for record in records}
+        self._records = [new.get(record.trial, record) for record in self._records]
+        text = "".join(json.dumps(record.to_json()) + "\n" for record in self._records)
+        _write_bytes(self.path / "trials.jsonl", text.encode())
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Make pareto.json and survivors/ agree with the records: a model that is dominated by now goes."""
+        survivors = self.survivors
+        met = self.settings.budgets
+        _write(
+            self.path / "pareto.json",
+            [
+                {"name": one.name, "within_budgets": one.objectives.within(met), **one.to_json()}
+                for one in survivors
+                if one.tflite
+            ],
+        )
+        names = {one.name for one in survivors}
+        for item in self.survivors_folder.glob("*"):
+            if item.name.removesuffix(".tflite") not in names:
+                shutil.rmtree(item) if item.is_dir() else item.unlink()
+
+    @property
+    def survivors_folder(self) -> Path:
+        return self.path / "survivors"
+
+    def with_settings(self, settings: Settings) -> None:
+        """Write changed settings (more trials, another start)."""
+        self.settings = settings
+        _write(self.path / "settings.json", settings.to_json())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): start a new run with another --out") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path} is damaged: start a new run with another --out")
+    return data
+
+
+def _write(path: Path, data: Any) -> None:
+    _write_bytes(path, (json.dumps(data, indent=1) + "\n").encode())
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one piece: a reader or a crash sees the old or the new one."""
+    beside = path.with_name(f".{path.name}.new")
+    with open(beside, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)

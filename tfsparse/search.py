@@ -1,0 +1,427 @@
+"""python -m tfsparse.search: find small networks for a data set and a chip, each measured on it.
+
+    python -m tfsparse.search --dataset digits --trials 12 --out runs/demo
+
+leaves trials.jsonl, pareto.json, survivors/ and report.html in runs/demo. Stopped at any moment it goes on with
+--resume.
+"""
+
+# TensorFlow takes seconds to import: arguments, data and the run folder are checked before it is.
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfsparse.budgets import Budgets, parse_bytes
+from tfsparse.errors import UserError, run_cli
+
+if TYPE_CHECKING:
+    from tfsparse.run_folder import Record, RunFolder, Settings
+    from tfsparse_datasets import Dataset
+
+DEFAULT_TRIALS = 30
+
+# What the chips have: a model bigger than that is turned away before it is trained.
+CHIPS = {"emulator": Budgets(flash=1024 * 1024, ram=128 * 1024)}
+
+_PACKAGES = ("tfsparse", "tensorflow", "keras", "keras-tuner", "ai-edge-litert", "numpy", "scipy", "moocore")
+
+
+def parser() -> argparse.ArgumentParser:
+    one = argparse.ArgumentParser(
+        prog="python -m tfsparse.search",
+        description="Search small convolutional networks for a microcontroller: each candidate is trained, pruned, "
+        "converted to int8, compiled to C and measured on the (emulated) chip.",
+        epilog="example: python -m tfsparse.search --dataset digits --trials 12 --out runs/demo",
+    )
+    one.add_argument("--dataset", required=True, metavar="D", help="a data set's name, or a folder of images by class")
+    one.add_argument("--out", required=True, type=Path, metavar="RUN", help="the run folder to write")
+    one.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data sets' files lie")
+    one.add_argument("--rule", metavar="R", help="how many classes become two, such as lt-half")
+    one.add_argument("--size", metavar="HxW", help="stretch all images to this height and width")
+    one.add_argument("--budget-flash", metavar="BYTES", help="most flash that a model may take: 16384, 16k or 16KB")
+    one.add_argument("--budget-ram", metavar="BYTES", help="most RAM that a model may take, written likewise")
+    one.add_argument(
+        "--trials", type=int, metavar="N", help=f"trained trials, {DEFAULT_TRIALS} if --minutes is not given"
+    )
+    one.add_argument("--minutes", type=float, metavar="M", help="end after so many minutes of searching")
+    one.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same proposals (0)")
+    one.add_argument("--target", metavar="T", help=f"where models are measured: {', '.join(CHIPS)} (the default)")
+    one.add_argument("--resume", action="store_true", help="go on with the run in --out; what is left out is as before")
+    one.add_argument("--json", action="store_true", help="print the survivors as JSON at the end, on stdout")
+    return one
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line, checked; None where it says nothing."""
+
+    dataset: str
+    out: Path
+    data_dir: Path | None
+    rule: str | None
+    size: tuple[int, int] | None
+    budgets: Budgets
+    trials: int | None
+    minutes: float | None
+    seed: int | None
+    target: str | None
+    resume: bool
+    json: bool
+
+    @classmethod
+    def parse(cls, arguments: list[str] | None) -> Options:
+        given = parser().parse_args(arguments)
+        if given.trials is not None and given.trials < 1:
+            raise UserError(f"--trials {given.trials}: give at least 1")
+        if given.minutes is not None and not given.minutes > 0:
+            raise UserError(f"--minutes {given.minutes:g}: give more than 0")
+        if given.seed is not None and given.seed < 0:
+            raise UserError(f"--seed {given.seed}: give 0 or more")
+        if given.target is not None and given.target not in CHIPS:
+            raise UserError(f"--target {given.target} is unknown: choose one of {', '.join(CHIPS)}")
+        flash = None if given.budget_flash is None else parse_bytes(given.budget_flash)
+        ram = None if given.budget_ram is None else parse_bytes(given.budget_ram)
+        return cls(
+            dataset=given.dataset,
+            out=given.out,
+            data_dir=given.data_dir,
+            rule=given.rule,
+            size=_size(given.size),
+            budgets=Budgets(flash, ram),
+            trials=given.trials,
+            minutes=given.minutes,
+            seed=given.seed,
+            target=given.target,
+            resume=given.resume,
+            json=given.json,
+        )
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise UserError(f"--size {text}: give height and width, such as 32x32")
+    return int(height), int(width)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = Options.parse(arguments)
+    from tfsparse.run_folder import RunFolder
+    from tfsparse_datasets import load
+
+    earlier = None
+    if RunFolder.exists(options.out):
+        if not options.resume:
+            raise UserError(f"{options.out} holds a run already: add --resume to go on with it, or name another --out")
+        earlier = RunFolder.open(options.out)
+    seed = options.seed if options.seed is not None else (earlier.settings.seed if earlier else 0)
+    rule = options.rule or (earlier.settings.rule if earlier and ":" not in options.dataset else None)
+    dataset = load(options.dataset, options.data_dir, rule=rule, seed=seed, size=options.size)
+    settings = _settings(options, dataset, seed, earlier.settings if earlier else None)
+    _check_budgets(settings)
+    if earlier is None:
+        folder = RunFolder.create(options.out, settings)
+    else:
+        folder = earlier
+        folder.with_settings(settings)
+        folder.refresh()
+    import_tensorflow_quietly()
+    return run(folder, dataset, options)
+
+
+def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings | None) -> Settings:
+    """The run's settings; where it is resumed they must be the earlier ones, but for the trials."""
+    from tfsparse.run_folder import Settings
+
+    budgets = options.budgets
+    trials, minutes, target = options.trials, options.minutes, options.target
+    if earlier is not None:
+        budgets = Budgets(budgets.flash or earlier.budgets.flash, budgets.ram or earlier.budgets.ram)
+        target = target or earlier.target
+        if trials is None and minutes is None:
+            trials, minutes = earlier.trials, earlier.minutes
+    elif trials is None and minutes is None:
+        trials = DEFAULT_TRIALS
+    settings = Settings(
+        dataset=dataset.name,
+        rule=dataset.rule,
+        data_shape=tuple(int(size) for size in dataset.shape),
+        classes=len(dataset.class_names),
+        budgets=budgets,
+        seed=seed,
+        target=target or next(iter(CHIPS)),
+        trials=trials,
+        minutes=minutes,
+        versions={name: _version(name) for name in _PACKAGES},
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=shlex.join(["python", "-m", "tfsparse.search", *sys.argv[1:]]),
+    )
+    if earlier is not None:
+        for name in Settings.IDENTITY:
+            before, now = getattr(earlier, name), getattr(settings, name)
+            if before != now:
+                raise UserError(
+                    f"{options.out} was begun with {name} {before}, not {now}: "
+                    "resume it with the same settings, or name another --out"
+                )
+        settings = replace(settings, started=earlier.started)
+    return settings
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _check_budgets(settings: Settings) -> None:
+    """UserError where no candidate could meet the budgets, or fit the chip at all."""
+    from tfsparse.space import DesignSpace
+
+    least = DesignSpace(settings.data_shape, settings.classes).least
+    image = "x".join(map(str, settings.data_shape))
+    chip = CHIPS[settings.target]
+    if least.ram > chip.ram:
+        raise UserError(
+            f"images of {image} need at least {least.ram} bytes of RAM and the chip has {chip.ram}: "
+            "make them smaller with --size"
+        )
+    if settings.budgets.ram is not None and least.ram > settings.budgets.ram:
+        raise UserError(
+            f"no candidate meets --budget-ram {settings.budgets.ram}: for images of {image} every one holds at least "
+            f"{least.ram} bytes at once; give that much, or make the images smaller with --size"
+        )
+    if settings.budgets.flash is not None and least.flash > settings.budgets.flash:
+        raise UserError(
+            f"no candidate meets --budget-flash {settings.budgets.flash}: every one takes at least {least.flash} bytes"
+        )
+
+
+def import_tensorflow_quietly() -> None:
+    """TensorFlow and Keras Tuner without the lines that they write past Python's streams while they are imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The same sums on every machine, and no look for a GPU that nothing here needs.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with open(os.devnull, "w") as sink:
+        os.dup2(sink.fileno(), 2)
+    try:
+        import keras_tuner  # noqa: F401 - and TensorFlow with it
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def run(folder: RunFolder, dataset: Dataset, options: Options) -> int:
+    """Search with the real evaluation, then look at the survivors' test accuracy, compile them and write the report."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with Interrupts() as interrupts, _evaluator(folder, dataset) as evaluate:
+        try:
+            search(folder, evaluate, console, interrupts)
+            stopped = False
+        except KeyboardInterrupt:
+            stopped = True
+        if not stopped:
+            finish(folder, dataset, console)
+    again = _again(options)
+    if stopped:
+        with suppress(UserError):
+            _report(folder)
+        console.print(f"stopped after {len(folder.records)} trials, all kept; go on with:\n  {again}", markup=False)
+        return 130
+    _summary(folder, options, console, again)
+    return 0
+
+
+@contextmanager
+def _evaluator(folder: RunFolder, dataset: Dataset) -> Iterator[Callable[..., Any]]:
+    """The real evaluation: trains and measures on the target, which is held for the whole search."""
+    import tempfile
+
+    from hil.measure import Measurer
+    from tfsparse.train import Rung
+    from tfsparse.trial import evaluate
+
+    # Not in the run folder: what a kill leaves behind here is no one's.
+    with (
+        tempfile.TemporaryDirectory(prefix="tfsparse-") as workdir,
+        Measurer(target=folder.settings.target, runtime="sparse", workdir=Path(workdir)) as measurer,
+    ):
+
+        def judge(candidate, *, rung: float, seed: int, progress):
+            return evaluate(
+                candidate,
+                dataset,
+                rung=Rung.of(dataset, rung),
+                seed=seed,
+                measurer=measurer,
+                workdir=Path(workdir),
+                progress=progress,
+            )
+
+        yield judge
+
+
+def search(folder: RunFolder, evaluate: Callable[..., Any], console, interrupts: Interrupts | None = None) -> None:
+    """Run trials until the settings' trials or minutes are reached, each on disk before the next begins."""
+    from tfsparse.display import Status, display_for
+    from tfsparse.oracle import Goal, SparseOracle, SparseTuner, run_search
+    from tfsparse.space import DesignSpace
+
+    settings = folder.settings
+    hard = settings.budgets.tighter(CHIPS[settings.target])
+    space = DesignSpace(settings.data_shape, settings.classes, hard)
+    seconds = None if settings.minutes is None else 60 * settings.minutes
+    oracle = SparseOracle(space, settings.budgets, Goal(settings.trials, seconds), settings.seed)
+    oracle.restore(folder.records)
+    status = Status(folder, settings.trials, seconds, lambda: oracle.elapsed)
+    hold = (interrupts or Interrupts()).held
+    with display_for(status, console) as display:
+        for notice in folder.notices:
+            display.say(notice)
+
+        def write(record: Record, tflite: bytes | None) -> Record:
+            with hold():
+                return folder.append(record, tflite)
+
+        tuner = SparseTuner(
+            oracle,
+            evaluate,
+            folder.path,
+            seed=settings.seed,
+            write=write,
+            began=display.began,
+            progress=display.progress,
+            ended=display.ended,
+        )
+        run_search(tuner)
+
+
+def finish(folder: RunFolder, dataset: Dataset, console) -> None:
+    """Survivors only, once the search is over: test accuracy (looked at once each), C code and figures, the report."""
+    from tfsparse.compiler import compile_model
+
+    survivors = folder.survivors
+    console.print(f"{len(survivors)} survivors: test accuracy, C code, report", markup=False)
+    new = [
+        replace(record, test_accuracy=test_accuracy(folder, record, dataset))
+        for record in survivors
+        if record.test_accuracy is None
+    ]
+    if new:
+        folder.amend(new)
+    for record in folder.survivors:
+        code = folder.survivors_folder / record.name
+        if not (code / "figures.json").exists():
+            compile_model(folder.path / record.tflite, code)
+            (code / "figures.json").write_text(json.dumps(record.to_json(), indent=1) + "\n")
+    _report(folder)
+
+
+def test_accuracy(folder: RunFolder, record: Record, dataset: Dataset) -> float:
+    """The int8 model's accuracy on the test part, with TFLite's reference kernels."""
+    import numpy as np
+
+    from tfsparse.reference import Interpreter
+    from tfsparse.trial import model_images
+
+    images = model_images(record.candidate, dataset.test.images).astype(np.float32) / 255
+    return Interpreter(folder.path / record.tflite).accuracy(images, dataset.test.labels)
+
+
+def _report(folder: RunFolder) -> Path:
+    from tfsparse.report import write_report
+
+    return write_report(folder.path)
+
+
+def _again(options: Options) -> str:
+    """The command that goes on with this run."""
+    words = ["python", "-m", "tfsparse.search", "--dataset", options.dataset, "--out", str(options.out), "--resume"]
+    if options.data_dir is not None:
+        words += ["--data-dir", str(options.data_dir)]
+    if options.size is not None:
+        words += ["--size", "x".join(map(str, options.size))]
+    return shlex.join(words)
+
+
+def _summary(folder: RunFolder, options: Options, console, again: str) -> None:
+    from rich.console import Console
+
+    from tfsparse.display import survivors_table
+
+    survivors = folder.survivors
+    if options.json:
+        print(json.dumps(json.loads((folder.path / "pareto.json").read_text())))
+        return
+    out = Console()
+    out.print(survivors_table(survivors, folder))
+    budgets = folder.settings.budgets
+    if survivors and not survivors[0].objectives.within(budgets):
+        out.print(f"None meets the budgets ({budgets}) yet: these come nearest. More trials may.", markup=False)
+    out.print(f"Report: {folder.path / 'report.html'}", markup=False, soft_wrap=True)
+    if survivors:
+        best = folder.path / survivors[0].tflite
+        out.print(f"Measure one again: python -m hil.measure {best}", markup=False, soft_wrap=True)
+    more = 2 * (folder.settings.trials or len(folder.records))
+    out.print(f"Search on: {again} --trials {more}", markup=False, soft_wrap=True)
+
+
+class Interrupts:
+    """Ctrl-C and termination as KeyboardInterrupt, put off while a trial is being written."""
+
+    def __init__(self) -> None:
+        self._holding = False
+        self._pending = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number, frame) -> None:
+        if self._holding:
+            self._pending = True
+        else:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+            if self._pending:
+                self._pending = False
+                raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    run_cli(main)
