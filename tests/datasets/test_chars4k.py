@@ -4,10 +4,10 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from support.shared_data import SHARED_DATA, needs
-from tfsparse_datasets import chars4k, load
 
+from support.shared_data import SHARED_DATA, needs
 from tfsparse.errors import UserError
+from tfsparse_datasets import chars4k, load
 
 CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 

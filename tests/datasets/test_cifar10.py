@@ -7,10 +7,10 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from support.shared_data import SHARED_DATA, needs
-from tfsparse_datasets import cifar10, load
 
+from support.shared_data import SHARED_DATA, needs
 from tfsparse.errors import UserError
+from tfsparse_datasets import cifar10, load
 
 PER_BATCH = 20
 

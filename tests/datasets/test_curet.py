@@ -4,9 +4,9 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from tfsparse_datasets import load
 
 from tfsparse.errors import UserError
+from tfsparse_datasets import load
 
 
 @pytest.fixture(scope="module")

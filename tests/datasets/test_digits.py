@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from tfsparse_datasets import load
 
 from tfsparse.errors import UserError
+from tfsparse_datasets import load
 
 
 @pytest.fixture(scope="module")

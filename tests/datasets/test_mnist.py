@@ -5,10 +5,10 @@ import time
 
 import numpy as np
 import pytest
-from support.shared_data import SHARED_DATA, needs
-from tfsparse_datasets import load, mnist
 
+from support.shared_data import SHARED_DATA, needs
 from tfsparse.errors import UserError
+from tfsparse_datasets import load, mnist
 
 
 def idx(array: np.ndarray) -> bytes:
