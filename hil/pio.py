@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from hil.build import ModelSource
 from hil.device import Device
 from hil.emulator import start_detached
 from hil.footprint import read_footprint
+from hil.measurer import MODEL_BESIDE
 from hil.recipe import Recipe, load_board, recipe
 from tfsparse.errors import UserError
 
@@ -15,11 +17,17 @@ from tfsparse.errors import UserError
 def image_recipe(board: str, model: str, project: Path, build_dir: Path) -> Recipe:
     """The recipe of the image with `model`: a .tflite, a folder with model.h, or "" for the baseline.
 
-    A .tflite is compiled to C into build_dir/model first.
+    A .tflite is compiled to C into build_dir/model first, and kept beside the image, where `hil.measure` looks for the
+    model of a firmware that already runs.
     """
+    beside = build_dir / MODEL_BESIDE
+    beside.unlink(missing_ok=True)
     if not model:
         return recipe(load_board(board), "none")
-    source = model_source(project / model, build_dir / "model")
+    path = project / model  # an absolute `model` stays as it is
+    source = model_source(path, build_dir / "model")
+    if path.is_file():
+        shutil.copyfile(path, beside)
     return recipe(load_board(board), "sparse", source.directory, source.sources)
 
 

@@ -1,0 +1,387 @@
+"""What a model costs on the chip: build, upload, run, compare. The search and `python -m hil.measure` use `Measurer`.
+
+Sizes come from the ELF file, stack and instructions from the device over its serial line. What the compiler has
+planned is compared with both and never printed in their place.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfsparse.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hil.device import Device, Memory
+    from hil.footprint import Footprint
+    from tfsparse.compiler import CompiledModel
+
+EMULATOR = "emulator"
+RANDOM_INPUTS = 4
+SEED = 0
+ARENA_SYMBOL = "arena"
+DB_SYMBOL = "db_buffer"
+MODEL_BESIDE = "model.tflite"  # where pio's builder keeps the model of the firmware.elf in the same folder
+INFERENCE_PATIENCE = 120.0  # seconds
+
+
+class MeasurementError(UserError):
+    """A measurement failed, or its parts disagree: there is no figure to trust."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The figures of one model on one target, in DESIGN.md's words. Sizes in bytes; None = could not be known."""
+
+    target: str
+    runtime: str
+    flash_total: int | None  # .isr_vector + .text + .rodata + .data
+    flash_model: int | None  # flash_total minus the baseline's
+    payload: int | None  # the model's constant tables
+    ram_total: int | None  # .data + .bss + stack_peak
+    ram_model: int | None  # statics beyond the baseline's, without the harness's copy of the input, + stack
+    stack: int | None  # what an inference needs
+    arena: int | None
+    instructions: int | None  # of one inference; the largest of the inputs' (emulator only)
+    cycles: int | None  # the same on a chip with a cycle counter
+    bit_exact: bool | None  # every output equal to the reference's; None: no reference at hand
+    nnz: int | None
+    model_size_counted: int | None
+    working_memory_1: int | None
+    working_memory_2: int | None
+    macs: int | None
+    inputs: int  # how many inputs were run and compared
+    accuracy: float | None  # on the device, where labels were given
+    seconds: dict[str, float]  # compile, measure
+
+    def to_json(self) -> dict:
+        """Same keys as a trial's record."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class DeviceRun:
+    """What came back over the serial line."""
+
+    outputs: np.ndarray  # int8 [N, output_size]
+    ticks: int  # of one inference, the largest of all inputs'
+    memory: Memory
+
+
+class Measurer:
+    """Measures models on one target. A context manager; use one per thread.
+
+    The baseline firmware is built once and its objects are kept under `workdir`, so that a further model costs its own
+    compilation, a link and a run.
+
+    Args:
+        target: "emulator" (a QEMU of its own per measurement), "renode", or the URL or path of a serial port where the
+            image already runs.
+        runtime: "sparse".
+        workdir: for objects and images; by default a temporary folder that goes with the measurer.
+    """
+
+    def __init__(
+        self, target: str = EMULATOR, runtime: str = "sparse", workdir: Path | None = None, board: str | None = None
+    ):
+        from hil.build import Builder
+        from hil.recipe import DEFAULT_BOARD, load_board, runtime_names
+
+        if target == "renode":
+            raise MeasurementError("the target 'renode' is not supported yet; use emulator or a serial port")
+        if runtime not in runtime_names() or runtime == "none":
+            known = ", ".join(name for name in runtime_names() if name != "none")
+            raise MeasurementError(f"there is no runtime '{runtime}'; use one of: {known}")
+        self.target, self.runtime = target, runtime
+        self.board = load_board(board or DEFAULT_BOARD)
+        self._own = tempfile.TemporaryDirectory(prefix="hil-") if workdir is None else None
+        self._workdir = Path(self._own.name) if self._own else Path(workdir)
+        self._builder = Builder(self.board, self._workdir / "objects")
+        self._baseline: Footprint | None = None
+
+    def __enter__(self) -> Measurer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._own:
+            self._own.cleanup()
+
+    @property
+    def baseline(self) -> Footprint:
+        """The same firmware without a model, built on first use."""
+        if self._baseline is None:
+            from hil.footprint import read_footprint
+
+            self._baseline = read_footprint(self._builder.build(self._workdir / "baseline.elf", "none"))
+        return self._baseline
+
+    def measure(
+        self,
+        tflite: Path,
+        inputs: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Measurement:
+        """Build the firmware with `tflite`, run it and compare every output with the reference's.
+
+        Args:
+            inputs: int8 [N, *input_shape], or uint8 images or floats; by default a few seeded random ones.
+            labels: int [N], for the accuracy.
+            progress: called with the number of inputs done.
+
+        Raises:
+            MeasurementError: no figure can be given; the message says why.
+            UserError: the model is broken, unsupported or too big, or a tool is missing.
+        """
+        import numpy as np
+
+        from hil.build import ModelSource
+        from hil.footprint import read_footprint
+        from hil.reference import Reference, quantize
+        from tfsparse.compiler import compile_model
+
+        started = time.monotonic()
+        content = _read_model(tflite)
+        self._workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="image-", dir=self._workdir) as folder:
+            compiled = compile_model(content, Path(folder) / "model")
+            samples = _random_bytes(compiled.input_size) if inputs is None else quantize(np.asarray(inputs), compiled)
+            _check_labels(labels, len(samples), compiled)
+            baseline = self.baseline
+            source = ModelSource(compiled.directory, compiled.sources)
+            elf = self._builder.build(Path(folder) / "firmware.elf", self.runtime, source)
+            image = read_footprint(elf)
+            check_image(image, compiled)
+            compiled_at = time.monotonic()
+            expected = Reference(content, compiled)(samples)
+            run = self._run(elf, image, samples, tflite, progress)
+        check_device(run.memory, compiled, self.runtime)
+        figures = figures_of(image, baseline, run.memory, run.ticks)
+        return Measurement(
+            target=self.target,
+            runtime=self.runtime,
+            **figures,
+            payload=compiled.payload,
+            arena=compiled.arena,
+            bit_exact=bool(np.array_equal(run.outputs, expected)),
+            nnz=compiled.nnz,
+            model_size_counted=compiled.model_size_counted,
+            working_memory_1=compiled.working_memory_1,
+            working_memory_2=compiled.working_memory_2,
+            macs=compiled.macs,
+            inputs=len(samples),
+            accuracy=None if labels is None else accuracy_of(run.outputs, labels, compiled),
+            seconds={"compile": compiled_at - started, "measure": time.monotonic() - compiled_at},
+        )
+
+    def _run(
+        self, elf: Path, image: Footprint, samples: np.ndarray, tflite: Path, progress: Callable[[int], None] | None
+    ) -> DeviceRun:
+        from hil.device import Device, DeviceError
+        from hil.emulator import Emulator
+
+        if self.target != EMULATOR:
+            with Device(self.target) as device:
+                check_build(device.synchronise(), image.build_id, self.target, tflite)
+                return run_inputs(device, samples, progress)
+        with Emulator(elf, self.board) as emulator:
+            try:
+                with Device(emulator.url, name="the emulator") as device:
+                    device.wait_ready()
+                    check_build(device.build_id(), image.build_id, self.target, tflite)
+                    return run_inputs(device, samples, progress)
+            except DeviceError as error:
+                if complaint := emulator.complaint():
+                    raise MeasurementError(f"QEMU ended during the measurement: {complaint}") from error
+                raise
+
+
+def _read_model(path: Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the model {path} ({error.strerror}); give the path of a .tflite file") from error
+
+
+def _random_bytes(size: int) -> np.ndarray:
+    """int8 [RANDOM_INPUTS, size], the same at every call."""
+    import numpy as np
+
+    return np.random.default_rng(SEED).integers(-128, 128, (RANDOM_INPUTS, size), dtype=np.int8)
+
+
+def _check_labels(labels: np.ndarray | None, count: int, compiled: CompiledModel) -> None:
+    import numpy as np
+
+    if labels is None:
+        return
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(
+            f"the labels have the shape {list(labels.shape)} and type {labels.dtype}; give one whole number for each "
+            f"of the {count} inputs"
+        )
+    classes = max(2, compiled.output_size)
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise UserError(f"the labels go from {labels.min()} to {labels.max()}; this model knows 0 to {classes - 1}")
+
+
+# ---- the device ----
+
+
+def run_inputs(device: Device, samples: np.ndarray, progress: Callable[[int], None] | None = None) -> DeviceRun:
+    """Run every sample once on the device, and the first one again: equal inputs must give equal figures."""
+    import numpy as np
+
+    outputs, ticks = [], []
+    for number, sample in enumerate([*samples, samples[0]], start=1):
+        device.load(sample.tobytes())
+        ticks.append(device.infer(1, 0, timeout=INFERENCE_PATIENCE))
+        outputs.append(np.frombuffer(device.output(), dtype=np.int8))
+        if progress:
+            progress(min(number, len(samples)))
+    memory = device.memory()
+    if not np.array_equal(outputs[0], outputs[-1]):
+        raise MeasurementError("the device answers the same input differently the second time: the model is not sound")
+    if memory.tick == "instruction" and ticks[0] != ticks[-1]:
+        raise MeasurementError(
+            f"the same inference took {ticks[0]} instructions and then {ticks[-1]}: the counter cannot be trusted"
+        )
+    return DeviceRun(np.stack(outputs[:-1]), max(ticks), memory)
+
+
+def check_build(found: str, wanted: str, target: str, tflite: Path) -> None:
+    """The device must run exactly the image whose ELF the sizes are read from."""
+    if found != wanted:
+        raise MeasurementError(
+            f"{target} runs another firmware (build {found[:12]}) than the one with {tflite} (build {wanted[:12]}); "
+            f"upload it first: TFSPARSE_MODEL={tflite} pio run -t upload"
+        )
+
+
+def check_device(memory: Memory, compiled: CompiledModel, runtime: str) -> None:
+    told = (memory.runtime, memory.input, memory.output, memory.arena, memory.payload)
+    planned = (runtime, compiled.input_size, compiled.output_size, compiled.arena, compiled.payload)
+    if told != planned:
+        raise MeasurementError(f"the device tells {told} of its model and the compiler {planned}: they must agree")
+
+
+def measure_running(url: str, images: Path, workdir: Path | None = None) -> Measurement:
+    """Measure the firmware that already runs behind the serial port `url`.
+
+    Args:
+        images: PlatformIO's build folder; the image with the device's build id is looked for there, as sizes are in the
+            ELF file only. Where its model lies beside it, outputs are compared as well.
+
+    Sizes that need a missing ELF, and `bit_exact` without a model, are None.
+    """
+    from hil.device import Device
+    from hil.footprint import read_footprint
+
+    with Device(url) as device:
+        build_id = device.synchronise()
+        memory = device.memory()
+        elf = _image_with(build_id, images)
+        model = elf.parent / MODEL_BESIDE if elf else None
+        if model is None or not model.is_file():
+            started = time.monotonic()
+            run = None
+            if memory.input:
+                run = run_inputs(device, _random_bytes(memory.input))
+                memory = run.memory
+            seconds = {"compile": 0.0, "measure": time.monotonic() - started}
+    if model is not None and model.is_file():
+        with Measurer(url, memory.runtime, workdir) as measurer:
+            return measurer.measure(model)
+    figures: dict[str, int | None] = dict.fromkeys(("flash_total", "flash_model", "ram_total", "ram_model"))
+    if elf:
+        with Measurer(url, workdir=workdir) as measurer:
+            figures = figures_of(read_footprint(elf), measurer.baseline, memory, run.ticks if run else None)
+    counted = dict.fromkeys(("nnz", "model_size_counted", "working_memory_1", "working_memory_2", "macs"))
+    ticks = run.ticks if run else None
+    return Measurement(
+        target=url,
+        runtime=memory.runtime,
+        **figures | _device_figures(memory, ticks),
+        payload=memory.payload,
+        arena=memory.arena,
+        bit_exact=None,
+        **counted,
+        inputs=RANDOM_INPUTS if run else 0,
+        accuracy=None,
+        seconds=seconds,
+    )
+
+
+def _image_with(build_id: str, images: Path) -> Path | None:
+    from hil.footprint import read_footprint
+
+    for elf in sorted(images.glob("*/firmware.elf")):
+        try:
+            if read_footprint(elf).build_id == build_id:
+                return elf
+        except UserError:
+            continue  # an image half written, or of another project
+    return None
+
+
+# ---- the image ----
+
+
+def check_image(image: Footprint, compiled: CompiledModel) -> None:
+    """What the compiler planned must be what the linker placed."""
+    arena, payload = image.size_of(ARENA_SYMBOL), tables_size(image, compiled)
+    if arena != compiled.arena:
+        raise MeasurementError(f"the plan has an arena of {compiled.arena} bytes and the image one of {arena}")
+    if payload != compiled.payload:
+        raise MeasurementError(f"the plan has tables of {compiled.payload} bytes and the image of {payload}")
+
+
+def tables_size(image: Footprint, compiled: CompiledModel) -> int:
+    """Bytes of the model's constant tables in the image: the arrays that model.c names LAYER_role."""
+    layers = "|".join(re.escape(layer.name) for layer in compiled.layers)
+    table = re.compile(rf"({layers})_[a-z]+")
+    return sum(s.size for s in image.symbols if s.is_object and s.section == ".rodata" and table.fullmatch(s.name))
+
+
+def figures_of(image: Footprint, baseline: Footprint, memory: Memory, ticks: int | None) -> dict[str, int | None]:
+    """The figures that an image and a run on the device give together, with the baseline taken off."""
+    statics = image.statics - image.size_of(DB_SYMBOL)
+    baseline_statics = baseline.statics - baseline.size_of(DB_SYMBOL)
+    return {
+        "flash_total": image.flash_total,
+        "flash_model": image.flash_total - baseline.flash_total,
+        "ram_total": image.statics + memory.stack_peak,
+        "ram_model": statics - baseline_statics + memory.stack,
+        **_device_figures(memory, ticks),
+    }
+
+
+def _device_figures(memory: Memory, ticks: int | None) -> dict[str, int | None]:
+    """What the device alone tells."""
+    return {
+        "stack": memory.stack,
+        "instructions": ticks if memory.tick == "instruction" else None,
+        "cycles": ticks if memory.tick == "cycle" else None,
+    }
+
+
+def accuracy_of(outputs: np.ndarray, labels: np.ndarray, compiled: CompiledModel) -> float:
+    """Share of right answers: the largest output, or, of a single output, whether it is above one half."""
+    import numpy as np
+
+    if compiled.output_size == 1:
+        real = (outputs[:, 0].astype(np.float32) - compiled.output_zero_point) * compiled.output_scale
+        predictions = (real > 0.5).astype(np.int64)
+    else:
+        predictions = outputs.argmax(axis=1)
+    return float((predictions == labels).mean())
