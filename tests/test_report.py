@@ -12,6 +12,7 @@ from support.candidates import candidates
 from support.runs import CLASSES, SHAPE, make_run
 from tfsparse import report
 from tfsparse.budgets import Budgets
+from tfsparse.compiler import compile_model
 from tfsparse.errors import UserError
 from tfsparse.network import Infeasible, network_of
 from tfsparse.picture import lay_out
@@ -202,7 +203,9 @@ def test_a_run_without_results(tmp_path):
     assert "No trial has ended yet" in report.write_report(run.path).read_text()
     run = make_run(tmp_path / "bad", 6, budgets=Budgets(ram=1))
     page = Page(report.write_report(run.path).read_text())
-    assert "No trial was completed" in page.all_text() and page.texts["td"].count("infeasible") == 6
+    text = page.all_text()
+    assert "No trial was completed" in text and "6 infeasible: turned away before any training" in text
+    assert len([cell for cell in page.texts["td"] if "over the 1 bytes of RAM" in cell]) == 6
 
 
 def test_one_trial_and_a_perfect_one(tmp_path):
@@ -213,10 +216,26 @@ def test_one_trial_and_a_perfect_one(tmp_path):
     assert "100.00 %" in text and "98.76 %" in text and "int8 costs 1 point" in text
 
 
+def test_a_survivors_layers_as_compiled(tmp_path):
+    from support.tflite_models import small_digits_like_tflite
+
+    run = make_run(tmp_path / "run", 3, budgets=Budgets())
+    best = run.survivors[0]
+    model = run.path / best.tflite
+    model.write_bytes(small_digits_like_tflite())
+    page = Page(report.write_report(run.path).read_text())
+    assert page.texts["summary"].count("as compiled, after pruning") == 1
+    cells = [plain(cell) for cell in page.texts["td"]]
+    for layer in compile_model(model, tmp_path / "c").layers:
+        assert layer.kind in cells
+        if layer.format:
+            assert layer.format in cells and f"{layer.payload:,} B".replace(",", " ") in cells
+
+
 def test_a_long_run_stays_below_a_megabyte(tmp_path):
     run = make_run(tmp_path / "run", 3, budgets=Budgets())
     many = [*run.records] * 400
-    html = report.render(run.settings, many, run.survivors)
+    html = report.render(run.settings, many, run.survivors, {})
     assert len(html.encode()) < 1_000_000
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 
 from tfsparse import charts
 from tfsparse.charts import Point
+from tfsparse.compiler import LayerReport, compile_model
 from tfsparse.errors import UserError, run_cli
 from tfsparse.network import Infeasible, network_of
 from tfsparse.objectives import ERROR_FLOOR
@@ -70,7 +72,9 @@ def write_report(run: Path) -> Path:
     Raises UserError where RUN is no run folder or cannot be written.
     """
     folder = RunFolder.open(Path(run))
-    page = render(folder.settings, folder.records, folder.survivors)
+    survivors = folder.survivors
+    compiled = {record.trial: _compiled(folder.path, record) for record in survivors[:MAX_PICTURES]}
+    page = render(folder.settings, folder.records, survivors, compiled)
     path = folder.path / "report.html"
     beside = path.with_name(".report.html.new")
     try:
@@ -81,8 +85,13 @@ def write_report(run: Path) -> Path:
     return path
 
 
-def render(settings: Settings, records: Sequence[Record], survivors: Sequence[Record]) -> str:
-    """The page as HTML text."""
+def render(
+    settings: Settings,
+    records: Sequence[Record],
+    survivors: Sequence[Record],
+    compiled: Mapping[int, Sequence[LayerReport]],
+) -> str:
+    """The page as HTML text. `compiled` holds survivors' layers as the compiler sees them, by trial."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -109,8 +118,9 @@ def render(settings: Settings, records: Sequence[Record], survivors: Sequence[Re
         charts=_charts(settings, completed, {record.trial for record in survivors}, stages),
         stages=stages,
         pictures={record.trial: _picture(settings, record) for record in survivors[:MAX_PICTURES]},
+        compiled=compiled,
         knobs={record.trial: _knobs(record) for record in survivors},
-        turned_away=[record for record in records if record.status in (FAILED, INFEASIBLE)],
+        turned_away=[(status, [one for one in records if one.status == status]) for status in (FAILED, INFEASIBLE)],
         max_reasons=MAX_REASONS,
         phases=_phases(records),
     )
@@ -210,6 +220,17 @@ def _picture(settings: Settings, record: Record):
     except (Infeasible, ValueError):
         # A folder of another version may hold candidates that this one no longer builds.
         return None
+
+
+def _compiled(folder: Path, record: Record) -> Sequence[LayerReport]:
+    """What pruning, compaction and the compiler left of a survivor; nothing where its model cannot be read."""
+    if record.tflite is None:
+        return ()
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            return compile_model(folder / record.tflite, Path(scratch)).layers
+        except UserError:
+            return ()
 
 
 def _knobs(record: Record) -> list[tuple[str, str]]:
