@@ -5,6 +5,7 @@ Every wait has a limit; what goes wrong is a `DeviceError`, one sentence with th
 
 from __future__ import annotations
 
+import binascii
 import re
 import time
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from tfsparse.errors import UserError
 BAUD = 115200
 READY = "m-ready"
 BYTES_PER_COMMAND = 31
+BLOCK = 1024  # bytes; the firmware's largest
+ATTEMPTS = 3
 PATIENCE = 5.0  # seconds; a command without inference takes milliseconds
 RETRY = 0.3  # seconds between attempts to wake a device that may be starting
 
@@ -104,8 +107,11 @@ class Device:
                 raise DeviceError(f"{self.name} went away while answering '{waiting_for}' ({error})") from error
 
     def _send(self, text: str) -> None:
+        self._write(text.encode("ascii") + b"%", text)
+
+    def _write(self, data: bytes, text: str) -> None:
         try:
-            self._port.write(text.encode("ascii") + b"%")
+            self._port.write(data)
         except (serial.SerialException, OSError) as error:
             raise DeviceError(f"{self.name} does not take '{text}' ({error}); is it still connected?") from error
 
@@ -124,10 +130,11 @@ class Device:
         """
         end = time.monotonic() + timeout
         for attempt in range(1_000_000):
-            # An unknown command comes back in the error: a mark that no stale reply carries. The first '%' ends
-            # whatever was half sent.
+            # An unknown command comes back in the error: a mark that no stale reply carries. What stands before it
+            # ends whatever was half sent: from the second attempt on a binary block, which takes the line ends that
+            # commands ignore, and always a command.
             mark = f"sync-{attempt}"
-            self._send(f"%{mark}")
+            self._send("\n" * (BLOCK if attempt else 0) + "%" + mark)
             deadline = min(end, time.monotonic() + RETRY)
             try:
                 while self._line(deadline, "the first command") != f"e-[Unknown command: {mark}]":
@@ -148,6 +155,9 @@ class Device:
             DeviceError: no answer within `timeout` seconds.
         """
         self._send(text)
+        return self._reply_lines(text, timeout)
+
+    def _reply_lines(self, text: str, timeout: float) -> list[str]:
         deadline = time.monotonic() + timeout
         lines = []
         while (line := self._line(deadline, text)) != READY:
@@ -188,7 +198,31 @@ class Device:
             raise DeviceError(f"{self.name} answered 'mem' with {match[0]}, which is not this version's") from error
 
     def load(self, data: bytes) -> None:
-        """Fill the input buffer, 31 bytes a command, and check what has arrived."""
+        """Fill the input buffer, in binary blocks whose checksum the firmware verifies; damaged ones are repeated."""
+        for _ in range(ATTEMPTS):
+            try:
+                return self._load(data)
+            except SilenceError:
+                # Bytes were lost and the firmware still waits for the rest of a block.
+                self.synchronise()
+            except RefusedError as error:
+                if "checksum" not in error.reason:
+                    raise
+        raise DeviceError(f"{self.name} lost bytes of the input {ATTEMPTS} times in a row; check the cable")
+
+    def _load(self, data: bytes) -> None:
+        self.command(f"db load {len(data)}")
+        lines: list[str] = []
+        for start in range(0, len(data), BLOCK):
+            block = data[start : start + BLOCK]
+            self.command(f"db block {len(block)} {binascii.crc_hqx(block, 0xFFFF)}")
+            self._write(block, "an input")
+            lines = self._reply_lines("an input", PATIENCE)
+        if "m-load-done" not in lines:
+            raise DeviceError(f"{self.name} did not take all {len(data)} bytes of the input; try again")
+
+    def load_hex(self, data: bytes) -> None:
+        """The same with MLPerf Tiny's own commands, at most 31 bytes each."""
         lines = self.command(f"db load {len(data)}")
         for start in range(0, len(data), BYTES_PER_COMMAND):
             lines = self.command("db " + data[start : start + BYTES_PER_COMMAND].hex())

@@ -181,6 +181,59 @@ static void db_bytes(const char *hex) {
     }
 }
 
+/* A block is binary: LEN bytes and a CRC-16 over them, so that an input costs half the characters of the hex form and
+ * damage is noticed. A host that lost bytes on the way fills the block up with anything and is told of the checksum. */
+
+#define BLOCK_MAX 1024u
+
+static uint32_t block_size, block_received;
+static uint16_t block_crc_sent, block_crc;
+
+/* CRC-16/CCITT (polynomial 0x1021, start 0xFFFF), bit by bit: a table would cost 512 bytes. */
+static uint16_t crc16(uint16_t crc, uint8_t byte) {
+    crc ^= (uint16_t)(byte << 8);
+    for (int bit = 0; bit < 8; bit++) {
+        crc = (uint16_t)(crc & 0x8000u ? (uint32_t)crc << 1 ^ 0x1021u : (uint32_t)crc << 1);
+    }
+    return crc;
+}
+
+static void db_block(char *rest) {
+    uint32_t size, crc;
+    const char *size_word = next_word(&rest), *crc_word = next_word(&rest);
+    if (!size_word || !crc_word || !parse_uint(size_word, &size) || !parse_uint(crc_word, &crc) || crc > 0xFFFFu) {
+        error("Command 'db block' requires the number of bytes and their CRC-16, both decimal");
+    } else if (size == 0 || size > BLOCK_MAX) {
+        error("A block holds 1 to 1024 bytes");
+    } else if (db_loaded + size > db_expected) {
+        error("More bytes than 'db load' announced");
+    } else {
+        block_size = size;
+        block_received = 0;
+        block_crc_sent = (uint16_t)crc;
+        block_crc = 0xFFFFu;
+        console_text("m-[Expecting a block of ");
+        console_uint(size);
+        console_line(" bytes]");
+    }
+}
+
+uint32_t commands_block_left(void) { return block_size - block_received; }
+
+void commands_block_byte(uint8_t byte) {
+    db_buffer[db_loaded + block_received++] = byte;
+    block_crc = crc16(block_crc, byte);
+    if (block_received < block_size) {
+        return;
+    }
+    if (block_crc != block_crc_sent) {
+        error("The block's checksum is wrong: send it again");
+        return;
+    }
+    db_loaded += block_size;
+    console_line(db_loaded == db_expected ? "m-load-done" : "m-block-done");
+}
+
 static void db_print(void) {
     for (uint32_t i = 0; i < db_loaded; i++) {
         console_text(i % 8u == 0 ? "m-buffer-" : "-");
@@ -197,6 +250,8 @@ static void run_db(char *rest) {
         error("Command 'db' requires a subcommand");
     } else if (text_equal(word, "load")) {
         db_load(rest);
+    } else if (text_equal(word, "block")) {
+        db_block(rest);
     } else if (text_equal(word, "print")) {
         db_print();
     } else {
@@ -325,6 +380,9 @@ typedef struct {
 
 static void run_help(char *rest);
 
+/* A second line of help. */
+static void run_nothing(char *rest) { (void)rest; }
+
 static const command_t commands[] = {
     {"help", run_help, "          : this list"},
     {"name", run_name, "          : the device"},
@@ -333,6 +391,7 @@ static const command_t commands[] = {
     {"timestamp", run_timestamp, "     : m-lap-us-<time>"},
     {"mem", run_mem, "           : sizes, stack and ticks of the last inference"},
     {"db", run_db, " load N     : announce N input bytes; db HH.. sends them; db print shows them"},
+    {"", run_nothing, "   block N C  : N binary bytes with the CRC-16 C come next"},
     {"infer", run_infer, " N W     : N inferences after W warm-ups (1, 10)"},
     {"results", run_results, "       : the last output, as numbers"},
     {"output", run_output, "        : the last output, as bytes"},

@@ -21,7 +21,13 @@ void protocol_banner(void) {
 }
 
 void protocol_byte(uint8_t byte) {
-    if (byte == '%') {
+    if (commands_block_left()) {
+        commands_block_byte(byte);
+        if (!commands_block_left()) {
+            lost = false; /* the block's checksum has told */
+            ready();
+        }
+    } else if (byte == '%') {
         line[length] = '\0';
         if (lost) {
             console_line("e-[Bytes were lost: send the command again]");
