@@ -1,7 +1,7 @@
 """Run generated C for many models at once: on the host under the sanitizers, and on a Cortex-M4 in QEMU.
 
 All models go into one program: their public functions are renamed by the preprocessor, inputs are tables in the program,
-outputs come back as text. Each sample runs twice, with buffers of the caller's and in the arena; both must agree.
+outputs come back as text. Each sample runs twice, with the caller's buffers and in the arena; both must agree.
 """
 
 from __future__ import annotations

@@ -6,8 +6,11 @@ same model on one machine.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import warnings
 from functools import cache
+from io import StringIO
 from types import ModuleType
 
 import numpy as np
@@ -24,28 +27,140 @@ def _tensorflow() -> ModuleType:
     return tf
 
 
-def convert(model: object, calibration: np.ndarray, *, io: str = "int8") -> bytes:
+def convert(model: object, calibration: np.ndarray, *, io: str = "int8", per_channel: bool = True) -> bytes:
     """A Keras model as int8 `.tflite`. `calibration`: float32 [N, ...inputs]; `io`: type of input and output."""
     tf = _tensorflow()
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([sample[None]] for sample in calibration)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    kind = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}[io]
-    converter.inference_input_type = converter.inference_output_type = kind
-    converter._experimental_disable_per_channel = False
-    return converter.convert()
+    converter.inference_input_type = converter.inference_output_type = getattr(tf, io)
+    converter._experimental_disable_per_channel = not per_channel
+    with contextlib.redirect_stdout(StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it wants ranges of inputs, which it takes from the calibration
+        return converter.convert()
 
 
 def prune(model: object, rng: np.random.Generator, zeros: float) -> None:
-    """Set a random share `zeros` of every kernel to zero, and make biases of some size."""
+    """Set a random share `zeros` of every kernel to zero, vary the channels' scales, and make biases of some size."""
     for weights in model.trainable_weights:
         value = np.array(weights)
         if value.ndim > 1:
-            value *= rng.random(value.shape) >= zeros
+            value *= (rng.random(value.shape) >= zeros) * np.exp(rng.normal(0, 1, value.shape[-1]))
         else:
-            value = rng.normal(0, 0.2, value.shape).astype(np.float32)
-        weights.assign(value)
+            value = rng.normal(0, 0.2, value.shape)
+        weights.assign(value.astype(np.float32))
+
+
+class _Graph:
+    """A random graph that grows layer by layer from `rng`."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.layers = _tensorflow().keras.layers
+
+    def chance(self, share: float) -> bool:
+        return bool(self.rng.random() < share)
+
+    def pick(self, *choices: object) -> object:
+        return choices[self.rng.integers(len(choices))]
+
+    def activation(self, x: object) -> object:
+        """None, or one that the converter fuses into the layer before it."""
+        kind = self.pick("none", "relu", "relu", "relu6", "clip")
+        if kind == "clip":
+            return _tensorflow().keras.ops.clip(x, -1.0, 1.0)
+        return x if kind == "none" else self.layers.ReLU(6.0 if kind == "relu6" else None)(x)
+
+    def window(self, x: object, largest: int) -> dict[str, object]:
+        """Kernel, stride, dilation and padding that fit the map `x`."""
+        size = min(int(x.shape[1]), int(x.shape[2]))
+        kernel = tuple(int(self.rng.integers(1, min(size, largest) + 1)) for _ in range(2))
+        stride = int(self.rng.integers(1, 4)) if size > 2 else 1
+        dilation = int(self.pick(1, 1, 2)) if stride == 1 and (max(kernel) - 1) * 2 < size else 1
+        padding = self.pick("same", "valid")
+        return {"kernel_size": kernel, "strides": stride, "padding": padding, "dilation_rate": dilation}
+
+    def convolution(self, x: object) -> object:
+        channels = int(x.shape[3])
+        if self.chance(0.4):
+            window = self.window(x, 5)
+            multiplier = int(self.pick(1, 1, 2, 3))
+            x = self.layers.DepthwiseConv2D(depth_multiplier=multiplier, use_bias=self.chance(0.7), **window)(x)
+        else:
+            groups = int(self.pick(1, 1, 1, channels if channels < 5 else 1))
+            filters = groups * int(self.rng.integers(1, 10 // groups + 1))
+            x = self.layers.Conv2D(filters, use_bias=self.chance(0.7), groups=groups, **self.window(x, 4))(x)
+        return self.activation(x)
+
+    def pool(self, x: object) -> object:
+        window = self.window(x, 3)
+        kind = self.pick(self.layers.AveragePooling2D, self.layers.MaxPooling2D)
+        x = kind(window["kernel_size"], window["strides"], window["padding"])(x)
+        return self.activation(x) if self.chance(0.3) else x
+
+    def residual(self, x: object) -> object:
+        y = self.layers.Conv2D(int(x.shape[3]), int(self.pick(1, 3)), padding="same")(x)
+        y = self.layers.Add()([x, y] if self.chance(0.5) else [y, x])
+        return self.activation(y) if self.chance(0.6) else y
+
+    def branches(self, x: object) -> object:
+        parts = [self.layers.Conv2D(int(self.rng.integers(1, 5)), 1, activation="relu")(x)]
+        parts.append(self.layers.DepthwiseConv2D(3, padding="same")(x))
+        if self.chance(0.5):
+            parts.append(x)
+        return self.layers.Concatenate(axis=int(self.pick(3, 3, 1 if parts[0].shape == parts[1].shape else 3)))(parts)
+
+    def padded(self, x: object) -> object:
+        sides = tuple((int(self.rng.integers(0, 3)), int(self.rng.integers(0, 3))) for _ in range(2))
+        x = self.layers.ZeroPadding2D(sides)(x)
+        return self.convolution(x) if self.chance(0.7) else self.pool(x)
+
+    def standalone(self, x: object) -> object:
+        """An activation on its own: what it reads is used elsewhere, too."""
+        y = self.layers.ReLU(self.pick(None, 6.0))(x)
+        return self.layers.Concatenate()([x, y])
+
+    def head(self, x: object) -> object:
+        kind = self.pick("map", "flatten", "flatten", "mean", "mean", "multi")
+        if kind == "map":
+            return self.layers.Softmax()(x) if self.chance(0.3) else x
+        if kind == "multi":
+            mean = self.layers.GlobalAveragePooling2D()(x)
+            x = self.layers.Concatenate()([mean, self.layers.Flatten()(self.pool(x))])
+        elif kind == "mean":
+            x = self.layers.GlobalAveragePooling2D(keepdims=self.chance(0.5))(x)
+            x = self.layers.Flatten()(x) if x.shape != (1, x.shape[-1]) else x
+        else:
+            x = self.layers.Flatten()(x)
+        for _ in range(int(self.rng.integers(0, 3))):
+            x = self.activation(self.layers.Dense(int(self.rng.integers(1, 20)), use_bias=self.chance(0.7))(x))
+        return self.layers.Softmax()(x) if self.chance(0.4) else x
+
+
+def random_tflite(seed: int, *, io: str | None = None, zeros: float | None = None) -> bytes:
+    """A random small network over all operators that the compiler knows.
+
+    io: "int8", "uint8" or "float32" borders; zeros: share of zero weights. None: by chance.
+    """
+    tf = _tensorflow()
+    tf.keras.backend.clear_session()
+    tf.keras.utils.set_random_seed(seed)
+    rng = np.random.default_rng(seed)
+    graph = _Graph(rng)
+    shape = (int(rng.integers(4, 20)), int(rng.integers(4, 15)), int(rng.integers(1, 6)))
+    inputs = x = graph.layers.Input(batch_shape=(1, *shape))
+    steps = (graph.convolution, graph.convolution, graph.pool, graph.residual, graph.branches, graph.padded)
+    for _ in range(int(rng.integers(1, 6))):
+        x = graph.pick(*steps, graph.standalone)(x)
+    x = graph.head(x)
+    if x is inputs:
+        x = graph.convolution(x)
+    model = tf.keras.Model(inputs, x)
+    prune(model, rng, float(graph.pick(0.0, 0.5, 0.9, 0.98)) if zeros is None else zeros)
+    calibration = rng.normal(0, 1, (8, *shape)).astype(np.float32)
+    io = io or str(graph.pick("int8", "int8", "int8", "uint8", "float32"))
+    return convert(model, calibration, io=io, per_channel=graph.chance(0.8))
 
 
 def small_digits_like_tflite(seed: int = 0, zeros: float = 0.85) -> bytes:
@@ -68,10 +183,29 @@ def small_digits_like_tflite(seed: int = 0, zeros: float = 0.85) -> bytes:
     return convert(model, rng.random((20, 8, 8, 1), np.float32))
 
 
-def reference_outputs(tflite: bytes, inputs: np.ndarray) -> np.ndarray:
+def _from_int8(values: np.ndarray, border: dict, scale: tuple[float, int] | None) -> np.ndarray:
+    """int8 values as a border tensor takes them. `scale`: (scale, zero point) of the int8 tensor behind a float one."""
+    if border["dtype"] is np.float32:
+        return (values.astype(np.float32) - np.float32(scale[1])) * np.float32(scale[0])
+    return (values.astype(np.int16) + 128).astype(np.uint8) if border["dtype"] is np.uint8 else values
+
+
+def _to_int8(values: np.ndarray, border: dict, scale: tuple[float, int] | None) -> np.ndarray:
+    if border["dtype"] is np.float32:
+        return (np.round(values / np.float32(scale[0])) + scale[1]).astype(np.int8)
+    return (values.astype(np.int16) - 128).astype(np.int8) if border["dtype"] is np.uint8 else values.copy()
+
+
+def reference_outputs(
+    tflite: bytes,
+    inputs: np.ndarray,
+    input_scale: tuple[float, int] | None = None,
+    output_scale: tuple[float, int] | None = None,
+) -> np.ndarray:
     """What TFLite's reference kernels make of int8 `inputs` [N, ...]: int8 [N, ...].
 
-    Float borders are crossed exactly: an int8 value dequantised and quantised again is itself.
+    Float borders are crossed exactly, as an int8 value dequantised and quantised again is itself; they need the
+    (scale, zero point) of the int8 tensors behind them.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -84,7 +218,7 @@ def reference_outputs(tflite: bytes, inputs: np.ndarray) -> np.ndarray:
     source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     outputs = []
     for sample in inputs:
-        interpreter.set_tensor(source["index"], sample.reshape(source["shape"]))
+        interpreter.set_tensor(source["index"], _from_int8(sample.reshape(source["shape"]), source, input_scale))
         interpreter.invoke()
-        outputs.append(interpreter.get_tensor(result["index"]).copy())
+        outputs.append(_to_int8(interpreter.get_tensor(result["index"]), result, output_scale))
     return np.array(outputs)

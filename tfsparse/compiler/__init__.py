@@ -63,7 +63,7 @@ class CompiledModel:
 def build_program(tflite: bytes, name: str) -> Program:
     """The whole compilation, up to the text: pure, no files."""
     network = lower(read_model(tflite))
-    encoded = {layer.name: encode(layer) for layer in network.layers if isinstance(layer, Weighted)}
+    encoded = {layer.name: tables for layer in network.layers if (tables := encode(layer)) is not None}
     plan = plan_memory(blocks_of(network), distances_of(network))
     return Program(name, network, encoded, plan, count(network))
 

@@ -74,7 +74,7 @@ def headers(network: Network) -> tuple[str, ...]:
 
 def float_literal(x: float) -> str:
     """The shortest C literal that gives the float32 `x` again."""
-    return f"{np.float32(x)}f"
+    return f"{np.float32(x)!s}f"
 
 
 def _shape(shape: Iterable[int]) -> str:
@@ -84,7 +84,7 @@ def _shape(shape: Iterable[int]) -> str:
 def _comment(text: str) -> str:
     """`text` safe inside a C comment and on any console: names come from the file."""
     printable = "".join(c if " " <= c <= "~" else "?" for c in text)
-    return printable.replace("*/", "* /").replace("/*", "/ *")
+    return printable[:120].replace("*/", "* /").replace("/*", "/ *")
 
 
 def _array(layer: Layer, table: Table) -> str:
@@ -133,11 +133,11 @@ def _fields(layer: Layer, encoded: Encoded | None) -> str:
         )
     if isinstance(layer, Mean):
         m = layer.multiplier
-        return f"{m.mantissa}, {layer.bias}, {layer.pixels}, {layer.channels}, {m.shift}"
+        return f"{m.mantissa}, {layer.pixels}, {layer.channels}, {layer.input_zero}, {m.shift}, {layer.output_zero}"
     if isinstance(layer, Add):
         (a, b), out, (zero_a, zero_b) = layer.input_multipliers, layer.output_multiplier, layer.input_zeros
         return (
-            f"{a.mantissa}, {b.mantissa}, {out.mantissa}, {layer.size}, {zero_a}, {zero_b}, {a.shift}, {b.shift}, "
+            f"{a.mantissa}, {b.mantissa}, {out.mantissa}, {layer.repeats}, {layer.size}, {zero_a}, {zero_b}, {a.shift}, {b.shift}, "
             f"{out.shift}, {layer.output_zero}, {layer.lowest}, {layer.highest}"
         )
     if isinstance(layer, Rescale):
@@ -166,6 +166,8 @@ def _descriptor(layer: Layer, encoded: Encoded | None) -> str:
 
 def _call(layer: Layer, plan: Plan) -> list[str]:
     inputs = [f"arena + {plan.offsets[i]}" for i in layer.inputs]
+    if isinstance(layer, Add) and layer.constant is not None:
+        inputs.append(f"{layer.name}_constant")
     output = plan.offsets[layer.output]
     kind = _HEADERS[type(layer)].removesuffix(".h")
     if isinstance(layer, Concatenate):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfsparse.compiler.layers import Weighted
+from tfsparse.compiler.layers import Add, Layer, Weighted
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Encoded:
-    """`format` of the weights ("dense" or "bitmap") and all tables of one layer."""
+    """`format` of the weights ("dense" or "bitmap"; "constant" for a plain operand) and all tables of one layer."""
 
     format: str
     tables: tuple[Table, ...]
@@ -64,13 +64,22 @@ def narrowest(values: np.ndarray) -> np.ndarray:
     return values.astype(np.int32)
 
 
-def encode(layer: Weighted) -> Encoded:
+def _encode_weighted(layer: Weighted) -> Encoded:
     """All tables of a layer. Its weights are in stream order already: [outputs, taps]."""
     choices = {"dense": dense(layer.weights), "bitmap": bitmap(layer.weights)}
     name = min(choices, key=lambda name: sum(table.size for table in choices[name]))
-    tables = list(choices[name])
+    tables = [*choices[name]]
     if np.any(layer.bias):
         tables.append(Table("bias", narrowest(layer.bias)))
     tables.append(Table("multiplier", np.array([m.mantissa for m in layer.multipliers], np.int32)))
     tables.append(Table("shift", np.array([m.shift for m in layer.multipliers], np.int8)))
-    return Encoded(name, tuple(tables))
+    return Encoded(name, tuple(table for table in tables if table.size))  # C has no arrays without elements
+
+
+def encode(layer: Layer) -> Encoded | None:
+    """The constant tables of a layer; None where it has none."""
+    if isinstance(layer, Weighted):
+        return _encode_weighted(layer)
+    if isinstance(layer, Add) and layer.constant is not None:
+        return Encoded("constant", (Table("constant", layer.constant.astype(np.int8)),))
+    return None

@@ -2,7 +2,8 @@
 
 Only what `.tflite` files use is here: tables, vectors of scalars, vectors of tables, strings. The wire format is that
 of the FlatBuffers project ("FlatBuffers internals"): little-endian, a table begins with a signed offset back to its
-vtable, the vtable lists its own length, the table's length and one 16-bit offset per field (0: absent, the default holds).
+vtable, the vtable lists its own length, the table's length and one 16-bit offset for each field (0: absent, the default
+holds).
 """
 
 from __future__ import annotations

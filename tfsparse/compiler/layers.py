@@ -114,7 +114,7 @@ class Pool(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Mean(Layer):
-    """Mean over all pixels, per channel: acc = sum(x) ; see `graph.lower_mean` for the arithmetic."""
+    """Mean over all pixels, per channel. `multiplier` holds the division by their number, too."""
 
     kind = "mean"
     pixels: int
@@ -126,10 +126,15 @@ class Mean(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Add(Layer):
-    """Elementwise sum of two values of one shape, each rescaled from its own scale at 20 extra bits."""
+    """Sum of two operands, each rescaled from its own scale at 20 extra bits.
+
+    The second has `size` elements and is added `repeats` times along the first; it may be a constant (int8 [size]).
+    """
 
     kind = "add"
     size: int
+    repeats: int
+    constant: np.ndarray | None
     input_zeros: tuple[int, int]
     input_multipliers: tuple[Multiplier, Multiplier]
     output_multiplier: Multiplier

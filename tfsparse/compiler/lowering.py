@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from tfsparse.compiler.fixedpoint import quantize_multiplier
 from tfsparse.compiler.layers import Layer, Value, Window
 from tfsparse.compiler.reader import Operator, Options, Tensor, TFLiteModel
 from tfsparse.errors import UserError
+
+_STEMS = {
+    "CONV_2D": "conv",
+    "DEPTHWISE_CONV_2D": "depthwise",
+    "FULLY_CONNECTED": "dense",
+    "RELU6": "relu6_",
+    "RELU_N1_TO_1": "relu1_",
+}
 
 
 class Lowering:
@@ -19,6 +29,7 @@ class Lowering:
         self.alias: dict[int, int] = {}  # tensor -> value that holds its bytes
         self.layers: list[Layer] = []
         self.notes: list[str] = []
+        self.count: Counter[str] = Counter()  # layers named so far, by kind
         self.operator: Operator | None = None
 
     # -- errors and access -------------------------------------------------------------------------------------------
@@ -187,13 +198,7 @@ class Lowering:
         }
 
     def name(self) -> str:
-        kinds = {
-            "CONV_2D": "conv",
-            "DEPTHWISE_CONV_2D": "depthwise",
-            "FULLY_CONNECTED": "dense",
-            "AVERAGE_POOL_2D": "average_pool",
-            "MAX_POOL_2D": "max_pool",
-            "CONCATENATION": "concatenate",
-        }
-        stem = kinds.get(self.operator.kind, self.operator.kind.lower())
-        return f"{stem}{sum(layer.name.rstrip('0123456789') == stem for layer in self.layers) + 1}"
+        """A name for the current operator's layer: what it is, numbered from 1; an identifier in C."""
+        stem = _STEMS.get(self.operator.kind, self.operator.kind.lower())
+        self.count[stem] += 1
+        return f"{stem}{self.count[stem]}"

@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tfsparse.compiler.fixedpoint import quantize_multiplier
+from tfsparse.compiler.fixedpoint import Multiplier, quantize_multiplier
 from tfsparse.compiler.layers import (
     Add,
     Concatenate,
     Convolution,
     FullyConnected,
+    Mean,
     Pad,
     Pool,
     Rescale,
@@ -85,32 +86,45 @@ def pool(at: Lowering) -> None:
 
 
 def add(at: Lowering) -> None:
-    tensors = at.tensor(0), at.tensor(1)
-    output = at.output()
-    if tensors[0].shape != tensors[1].shape:
-        raise at.refuse(f"shapes {tensors[0].shape} and {tensors[1].shape} differ; broadcasting is not supported")
-    at.expect_shape(output, tensors[0].shape)
-    (first, scale1, zero1), (second, scale2, zero2) = at.source(0), at.source(1)
+    """ADD of two values, or of a value and a constant; one of them may repeat along leading axes of the other."""
+    tensors, output = (at.tensor(0), at.tensor(1)), at.output()
+    quantizations = [at.activation_quantization(tensor) for tensor in tensors]
     scale, zero = at.activation_quantization(output)
-    twice = float(2 * max(scale1, scale2))
+    # The one that repeats comes second, and so does the constant.
+    first, second = sorted((0, 1), key=lambda i: (-math.prod(tensors[i].shape), tensors[i].data is not None))
+    whole, part = tensors[first].shape, tensors[second].shape
+    at.expect_shape(output, whole)
+    core = part[next((i for i, n in enumerate(part) if n != 1), len(part)) :]
+    if whole[len(whole) - len(core) :] != core or len(part) > len(whole):
+        raise at.refuse(f"shapes {tensors[0].shape} and {tensors[1].shape} differ otherwise than in leading axes")
+    constant = None
+    values = [at.source(first)[0]]
+    if tensors[second].data is None:
+        values.append(at.source(second)[0])
+    else:
+        constant = at.constant(tensors[second], "its second operand", ("int8",)).reshape(-1)
+    twice = float(2 * max(scale for scale, _ in quantizations))
     lowest, highest = at.clamp(at.operator.options.activation, scale, zero)
+    out = quantize_multiplier(twice / float(np.float32(1 << 20) * scale))
+    if out.shift > 0:
+        raise at.refuse("its output scale is too small beside its inputs' scales")
     at.layers.append(
         Add(
             name=at.name(),
             place=at.place(),
-            inputs=(first, second),
+            inputs=tuple(values),
             output=at.define(output),
-            size=int(np.prod(output.shape)),
-            input_zeros=(zero1, zero2),
-            input_multipliers=tuple(quantize_multiplier(float(s) / twice) for s in (scale1, scale2)),
-            output_multiplier=quantize_multiplier(twice / float(np.float32(1 << 20) * scale)),
+            constant=constant,
+            size=math.prod(core),
+            repeats=math.prod(whole) // math.prod(core),
+            input_zeros=(quantizations[first][1], quantizations[second][1]),
+            input_multipliers=tuple(quantize_multiplier(float(quantizations[i][0]) / twice) for i in (first, second)),
+            output_multiplier=out,
             output_zero=zero,
             lowest=lowest,
             highest=highest,
         )
     )
-    if at.layers[-1].output_multiplier.shift > 0:
-        raise at.refuse("its output scale is too small beside its inputs' scales")
 
 
 def same_bytes(at: Lowering) -> None:
@@ -178,6 +192,36 @@ def pad(at: Lowering) -> None:
     )  # fmt: skip
 
 
+def mean(at: Lowering) -> None:
+    """MEAN over all pixels: axes 1 and 2 of an image, or any that lie between leading ones and the rest."""
+    tensor, output = at.tensor(0), at.output()
+    axes = at.constant(at.tensor(1), "its axes", ("int32", "int64")).reshape(-1)
+    value, input_scale, input_zero = at.source(0)
+    output_scale, output_zero = at.activation_quantization(output)
+    rank = len(tensor.shape)
+    if len(axes) == 0 or np.any(axes < -rank) or np.any(axes >= rank):
+        raise at.refuse(f"its axes {axes.tolist()} do not exist in shape {tensor.shape}")
+    reduced = sorted({int(axis) % rank for axis in axes})
+    first, behind = reduced[0], reduced[-1] + 1
+    if math.prod(tensor.shape[:first]) != 1 or reduced != list(range(first, behind)) or behind == rank:
+        raise at.refuse(f"it averages the axes {reduced} of shape {tensor.shape}; only rows and columns are supported")
+    kept = (1,) * len(reduced) if at.operator.options.keep_dims else ()
+    at.expect_shape(output, tensor.shape[:first] + kept + tensor.shape[behind:])
+    pixels = math.prod(tensor.shape[first:behind])
+    if not 0 < pixels < 1 << 16:
+        raise at.refuse(f"it averages {pixels} pixels; 1..65535 are supported")
+    # TFLite divides the 31-bit mantissa by the count, after as many left shifts as keep it in 32 bits.
+    plain = quantize_multiplier(float(input_scale) / float(output_scale))
+    up = min(pixels.bit_length() - 1, 31 + plain.shift)
+    at.layers.append(
+        Mean(
+            name=at.name(), place=at.place(), inputs=(value,), output=at.define(output), pixels=pixels,
+            channels=math.prod(tensor.shape[behind:]), input_zero=input_zero, output_zero=output_zero,
+            multiplier=Multiplier((plain.mantissa << up) // pixels, plain.shift - up),
+        )
+    )  # fmt: skip
+
+
 def rescale(at: Lowering) -> None:
     """QUANTIZE from int8 to int8, RELU, RELU6 and RELU_N1_TO_1 on their own."""
     tensor, output = at.tensor(0), at.output()
@@ -227,6 +271,7 @@ HANDLERS: dict[str, Callable[[Lowering], None]] = {
     "ADD": add,
     "CONCATENATION": concatenation,
     "PAD": pad,
+    "MEAN": mean,
     "RELU": rescale,
     "RELU6": rescale,
     "RELU_N1_TO_1": rescale,

@@ -36,6 +36,8 @@ class Plan:
 def write_lead(layer: Layer, in_size: int, out_size: int) -> int:
     """Bytes by which the output must begin before an input that dies here, so that no byte is overwritten before its
     last use. `out_size` (no sharing at all) where the layer reads in another order than it writes."""
+    if isinstance(layer, Add) and in_size < out_size:
+        return out_size  # an operand that is added several times
     if isinstance(layer, Add | Rescale | Softmax | Mean):
         # Byte i of the output is written when no byte of the input before i is needed any more.
         return 0
@@ -63,7 +65,7 @@ def blocks_of(network: Network) -> list[Block]:
 
 
 def distances_of(network: Network) -> dict[tuple[int, int], int]:
-    """(lower, upper) -> bytes from the start of one to the start of the other that suffice, where fewer than its size."""
+    """(lower, upper) -> bytes from start to start that suffice, where these are fewer than the size of `lower`."""
     last = {block.key: block.last for block in blocks_of(network)}
     distances = {}
     for i, layer in enumerate(network.layers):
