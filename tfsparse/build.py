@@ -11,7 +11,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from tfsparse.layers import VariationalConv2D, VariationalDense, VariationalDepthwiseConv2D
+from tfsparse.layers import FusedBatchNormalization, VariationalConv2D, VariationalDense, VariationalDepthwiseConv2D
 from tfsparse.network import WEIGHTED, Network, Op
 from tfsparse.rewrite import OpWeights, Ranges, Weights
 
@@ -41,9 +41,7 @@ def training_model(network: Network, *, variational: bool) -> keras.Model:
         else:
             tensor = _unweighted(op, tensors)
         if op.normalised:
-            normalisation = keras.layers.BatchNormalization(
-                momentum=MOMENTUM, epsilon=EPSILON, name=f"{op.name}_normalisation"
-            )
+            normalisation = FusedBatchNormalization(momentum=MOMENTUM, epsilon=EPSILON, name=f"{op.name}_normalisation")
             tensor = normalisation(tensor)
         if op.activation == "relu":
             tensor = keras.layers.ReLU(name=f"{op.name}_relu")(tensor)
