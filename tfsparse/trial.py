@@ -107,7 +107,7 @@ def evaluate(
     with tempfile.TemporaryDirectory(dir=workdir) as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(converted.tflite)
-        measurement = measurer.measure(path, converted.quantised(floats[:MEASURED_IMAGES]))
+        measurement = measurer.measure(path, validation[:MEASURED_IMAGES])
     progress("measure", 1.0)
     if not measurement.bit_exact:
         raise TrialFailed("the target's outputs differ from the reference's: the figures cannot be trusted")
