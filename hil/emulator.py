@@ -81,8 +81,10 @@ class Emulator:
         try:
             command = _command(elf, board, self._listener, wait=True)
             # setpriv, not a preexec_fn: that would fork a process that may hold all of TensorFlow and its threads.
+            if shutil.which("setpriv"):
+                command = ["setpriv", "--pdeathsig", "KILL", *command]
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *command],
+                command,
                 pass_fds=[self._listener.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -99,7 +101,10 @@ class Emulator:
 
     def complaint(self) -> str | None:
         """What QEMU said before it ended by itself; None while it runs."""
-        if self._process.poll() is None:
+        try:
+            # A process that is just dying closes its connection first.
+            self._process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
             return None
         lines = self._process.stderr.read().splitlines() if self._process.stderr else []
         errors = [line for line in lines if "info:" not in line]
