@@ -65,7 +65,8 @@ class Picture:
     @property
     def total_width(self) -> float:
         lanes = [arc.x for arc in self.arcs if arc.x > self.left]
-        return max([self.left + self.width, *lanes]) + 6
+        # An outer lane's label lies outside it.
+        return max([self.left + self.width + 6, *(lane + 14 for lane in lanes)])
 
 
 def lay_out(network: Network) -> Picture:
