@@ -273,7 +273,7 @@ def _evaluator(folder: RunFolder, dataset: Dataset) -> Iterator[Callable[..., An
             return evaluate(
                 candidate,
                 dataset,
-                rung=Rung.of(dataset, rung),
+                rung=Rung.of(rung),
                 seed=seed,
                 measurer=measurer,
                 workdir=Path(workdir),

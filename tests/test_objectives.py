@@ -1,0 +1,81 @@
+"""Pareto fronts, hypervolume, and the scalarisation under budgets."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tfsparse.budgets import Budgets
+from tfsparse.objectives import Objectives, Scalarisation, front
+from tfsparse.pareto import hypervolume, non_dominated
+
+points = arrays(float, st.tuples(st.integers(1, 20), st.just(3)), elements=st.integers(0, 5).map(float))
+
+
+@given(points)
+def test_a_front_is_what_its_definition_says(values):
+    kept = non_dominated(values)
+    for i, one in enumerate(values):
+        worse = [(other <= one).all() and (other < one).any() for other in values]
+        twin = any((values[j] == one).all() for j in range(i))
+        assert kept[i] == (not any(worse) and not twin)
+
+
+@given(points)
+def test_hypervolume_counts_the_cells_that_are_dominated(values):
+    reference = np.full(3, 6.0)
+    cells = np.stack(np.meshgrid(*[np.arange(6)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    dominated = (values[None] <= cells[:, None]).all(-1).any(1).sum()
+    assert hypervolume(values, reference) == pytest.approx(dominated)
+
+
+def test_nothing_has_no_front():
+    assert hypervolume(np.zeros((0, 3)), np.ones(3)) == 0.0
+    assert not len(non_dominated(np.zeros((0, 3))))
+    assert front([], Budgets()) == []
+
+
+def test_survivors_are_inside_the_budgets_once_one_is():
+    big, small, smaller = Objectives(0.01, 9000, 5000), Objectives(0.1, 4000, 1800), Objectives(0.2, 3000, 1500)
+    budgets = Budgets(flash=4096, ram=2048)
+    assert front([big, small, smaller], Budgets()) == [0, 1, 2]
+    assert front([big, small, smaller], budgets) == [1, 2]
+    assert front([big], budgets) == [0]
+
+
+def _logs(*rows) -> np.ndarray:
+    return np.array([Objectives(*row).log for row in rows])
+
+
+def test_without_budgets_the_weights_reach_every_end_of_the_front():
+    observed = _logs((0.02, 30000, 8000), (0.1, 8000, 4000), (0.4, 2500, 900))
+    rng = np.random.default_rng(0)
+    chosen = [int(Scalarisation.draw(observed, Budgets(), rng)(observed).argmin()) for _ in range(300)]
+    assert min(chosen.count(i) for i in range(3)) > 30
+
+
+def test_inside_the_budgets_the_error_decides():
+    budgets = Budgets(flash=10000, ram=4000)
+    observed = _logs((0.02, 30000, 8000), (0.1, 8000, 3900), (0.4, 2500, 900))
+    rng = np.random.default_rng(1)
+    options = _logs((0.01, 10100, 3000), (0.05, 9000, 3900), (0.3, 2000, 800), (0.08, 8000, 4100))
+    chosen = [int(Scalarisation.draw(observed, budgets, rng)(options).argmin()) for _ in range(200)]
+    # What exceeds a budget never is best; among the rest it is the least error, but for rare extreme weights.
+    assert {0, 3}.isdisjoint(chosen)
+    assert chosen.count(1) > 150
+
+
+def test_outside_all_budgets_the_nearest_is_best():
+    budgets = Budgets(ram=1000)
+    observed = _logs((0.02, 30000, 8000), (0.1, 8000, 4000))
+    rng = np.random.default_rng(2)
+    options = _logs((0.01, 3000, 1500), (0.9, 9000, 1200))
+    assert {int(Scalarisation.draw(observed, budgets, rng)(options).argmin()) for _ in range(50)} == {1}
+
+
+@given(points, st.integers(0, 1000))
+def test_better_in_everything_is_never_worse(values, seed):
+    logs = values + 1.0
+    scalarise = Scalarisation.draw(logs, Budgets(flash=8), np.random.default_rng(seed))
+    assert (scalarise(logs - 0.1) < scalarise(logs)).all()

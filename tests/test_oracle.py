@@ -1,0 +1,229 @@
+"""The Keras Tuner side: trials, failures, state, and resuming after kills of a real process."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras_tuner
+import pytest
+from rich.console import Console
+
+from support.stand_in import SPACE, Result, evaluate, figures_of, settings
+from tfsparse.budgets import Budgets
+from tfsparse.errors import UserError
+from tfsparse.network import Infeasible
+from tfsparse.oracle import Goal, SparseOracle, SparseTuner, metrics_of, run_search, trial_seed
+from tfsparse.run_folder import COMPLETED, FAILED, INFEASIBLE, RunFolder
+from tfsparse.search import search
+
+TESTS = Path(__file__).parent
+
+
+def _oracle(trials: int = 8, seed: int = 0) -> SparseOracle:
+    return SparseOracle(SPACE, Budgets(), Goal(trials), seed)
+
+
+def _run(path, judge=evaluate, trials: int = 8, **changes) -> RunFolder:
+    """A whole search in this process; goes on where the folder exists."""
+    folder = RunFolder.open(path) if RunFolder.exists(path) else RunFolder.create(path, settings(trials, **changes))
+    search(folder, judge, Console(file=open(os.devnull, "w"), width=80))  # noqa: SIM115
+    return folder
+
+
+def _candidates(folder: RunFolder) -> list[str]:
+    return [record.candidate.id for record in folder.records]
+
+
+def test_a_search_runs_its_trials_and_repeats_none(tmp_path):
+    folder = _run(tmp_path / "run", trials=8)
+    assert [record.trial for record in folder.records] == list(range(8))
+    assert {record.status for record in folder.records} == {COMPLETED}
+    assert len(set(_candidates(folder))) == 8
+    assert [record.stage for record in folder.records] == ["explore"] * 4 + ["exploit"] * 3 + ["refine"]
+    assert [record.seed for record in folder.records] == [trial_seed(0, i) for i in range(8)]
+    # Keras Tuner's own files are not written.
+    assert {item.name for item in folder.path.iterdir()} == {
+        "settings.json", "trials.jsonl", "pareto.json", "survivors"
+    }  # fmt: skip
+
+
+def test_the_same_seed_gives_the_same_search(tmp_path):
+    first = _run(tmp_path / "first", trials=7)
+    again = _run(tmp_path / "again", trials=7)
+    other = _run(tmp_path / "other", trials=7, seed=1)
+    assert _candidates(first) == _candidates(again)
+    assert not set(_candidates(first)) & set(_candidates(other))
+
+
+def test_keras_tuner_sees_objective_and_metrics(tmp_path):
+    oracle = _oracle(trials=3)
+    records = []
+    tuner = SparseTuner(oracle, evaluate, tmp_path, seed=0, write=lambda r, t: records.append(r) or r)
+    assert isinstance(oracle, keras_tuner.Oracle)
+    run_search(tuner)
+    best = oracle.get_best_trials(1)[0]
+    assert best.score == pytest.approx(min(1 - record.val_accuracy for record in records))
+    for trial, record in zip(oracle.trials.values(), records, strict=True):
+        assert trial.status == "COMPLETED"
+        assert trial.hyperparameters.values == SPACE.values(record.candidate)
+        assert trial.metrics.get_last_value("flash_model") == record.figures["flash_model"]
+        assert trial.metrics.get_last_value("ram_model") == record.figures["ram_model"]
+
+
+def test_failed_and_infeasible_trials_are_recorded_and_the_search_goes_on(tmp_path):
+    calls = []
+
+    def judge(candidate, **keywords):
+        calls.append(candidate)
+        if len(calls) in (2, 3, 4, 5):
+            raise ZeroDivisionError("of all things")
+        if len(calls) in (6, 7):
+            raise Infeasible("does not fit after all")
+        if len(calls) == 8:
+            return Result(float("nan"), 0.5, figures_of(SPACE, candidate), b"")
+        return evaluate(candidate, **keywords)
+
+    folder = _run(tmp_path / "run", judge, trials=10)
+    statuses = [record.status for record in folder.records]
+    assert statuses.count(INFEASIBLE) == 2
+    assert statuses.count(FAILED) == 5
+    # What was turned away does not count as a trained trial; what failed does.
+    assert len(statuses) == 12
+    assert len(set(calls)) == 12
+    reasons = [record.reason for record in folder.records if record.reason]
+    assert reasons.count("ZeroDivisionError: of all things") == 4
+    assert reasons.count("does not fit after all") == 2
+    assert reasons.count("error is no number") == 1
+    assert all(record.tflite is None for record in folder.records if record.status != COMPLETED)
+
+
+def test_a_search_that_only_fails_ends_with_the_reason(tmp_path):
+    def judge(candidate, **keywords):
+        raise MemoryError("no memory at all")
+
+    with pytest.raises(UserError, match=r"first 5 trials all failed.*no memory at all"):
+        _run(tmp_path / "run", judge, trials=10)
+    assert len(RunFolder.open(tmp_path / "run").records) == 5
+
+
+def test_what_the_user_can_mend_ends_the_search_at_once(tmp_path):
+    def judge(candidate, **keywords):
+        raise UserError("arm-none-eabi-gcc is not installed: run make setup")
+
+    with pytest.raises(UserError, match="make setup"):
+        _run(tmp_path / "run", judge)
+    assert not RunFolder.open(tmp_path / "run").records
+
+
+def test_state_is_complete():
+    """An oracle made from another's state goes on exactly as that one does."""
+    oracle = _oracle(trials=10, seed=5)
+    for number in range(10):
+        state = json.loads(json.dumps(oracle.get_state()))
+        twin = _oracle(trials=3, seed=5)
+        twin.goal = oracle.goal
+        twin.set_state(state)
+        trial, other = oracle.create_trial("tuner0"), twin.create_trial("tuner0")
+        assert trial.hyperparameters.values == other.hyperparameters.values
+        assert oracle.proposals == twin.proposals and oracle.stage == twin.stage
+        result = evaluate(SPACE.candidate(trial.hyperparameters.values))
+        if number == 3:
+            trial.status = "FAILED"
+        else:
+            figures = {"val_accuracy": result.val_accuracy, **result.figures}
+            oracle.update_trial(
+                trial.trial_id,
+                {
+                    "error": 1 - result.val_accuracy,
+                    "flash_model": figures["flash_model"],
+                    "ram_model": figures["ram_model"],
+                },
+            )
+            trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    assert oracle.create_trial("tuner0").status == "STOPPED"
+
+
+def test_records_make_the_same_oracle(tmp_path):
+    """Stopped after any trial and restored from the records, a search proposes what it would have proposed."""
+    whole = _run(tmp_path / "whole", trials=9, seed=2)
+    for stopped in (1, 5, 8):
+        oracle = _oracle(trials=9, seed=2)
+        oracle.restore(whole.records[:stopped])
+        trial = oracle.create_trial("tuner0")
+        assert SPACE.candidate(trial.hyperparameters.values) == whole.records[stopped].candidate
+        assert oracle.get_best_trials(1)[0].score == pytest.approx(
+            min(1 - record.val_accuracy for record in whole.records[:stopped])
+        )
+
+
+def test_gaps_in_the_numbers_are_left(tmp_path):
+    """With several workers a kill can leave trial 1 unfinished and trial 2 written."""
+    whole = _run(tmp_path / "whole", trials=4)
+    oracle = _oracle(trials=4)
+    oracle.restore([whole.records[0], whole.records[2]])
+    trial = oracle.create_trial("tuner0")
+    number, proposal = oracle.proposals[trial.trial_id]
+    assert number == 3 and proposal.candidate not in {whole.records[0].candidate, whole.records[2].candidate}
+
+
+def test_minutes_end_a_search():
+    now = [0.0]
+    oracle = SparseOracle(SPACE, Budgets(), Goal(seconds=100.0), 0, clock=lambda: now[0])
+    stages = []
+    while (trial := oracle.create_trial("tuner0")).status == "RUNNING":
+        stages.append(oracle.proposals[trial.trial_id][1].stage)
+        result = evaluate(SPACE.candidate(trial.hyperparameters.values))
+        oracle.update_trial(
+            trial.trial_id, {"error": 1 - result.val_accuracy, "flash_model": 1000.0, "ram_model": 100.0}
+        )
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+        now[0] += 10.0
+    assert stages == ["explore"] * 4 + ["exploit"] * 4 + ["refine"] * 2
+
+
+def test_metrics_are_numbers():
+    from tfsparse.objectives import Objectives
+
+    assert metrics_of(Objectives(0.1, 10.0, 20.0)) == {"error": 0.1, "flash_model": 10.0, "ram_model": 20.0}
+
+
+def _start(path: Path, trials: int, pause: float) -> subprocess.Popen:
+    command = [sys.executable, "-m", "support.stand_in", str(path), str(trials), str(pause)]
+    return subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+@pytest.mark.slow
+def test_kills_lose_no_trial_and_repeat_none(tmp_path):
+    """SIGKILL at random moments, the first trial included; what is resumed ends as if it had never been killed."""
+    trials, path, rng = 10, tmp_path / "run", random.Random(int(time.time()))
+    lines: list[bytes] = []
+    # The first kill falls into the first trial, the others anywhere in the trials that follow.
+    for attempt in range(4):
+        process = _start(path, trials, pause=0.3)
+        assert process.stdout.readline() == "searching\n"
+        time.sleep(0.15 if attempt == 0 else rng.uniform(0.0, 1.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        found = (path / "trials.jsonl").read_bytes().splitlines(keepends=True)
+        # Whatever was on disk before is there still, byte for byte.
+        assert found[: len(lines)] == lines
+        lines = [line for line in found if line.endswith(b"\n")]
+        if attempt == 0:
+            assert not lines
+    process = _start(path, trials, pause=0.0)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    folder = RunFolder.open(path)
+    assert (path / "trials.jsonl").read_bytes().splitlines(keepends=True)[: len(lines)] == lines
+    assert [record.trial for record in folder.records] == list(range(trials))
+    assert _candidates(folder) == _candidates(_run(tmp_path / "undisturbed", trials=trials))
+    models = {item.name for item in folder.survivors_folder.iterdir()}
+    assert models == {f"{record.name}.tflite" for record in folder.survivors}
