@@ -26,9 +26,17 @@ def quantize_multiplier(real: float) -> Multiplier:
 
 
 def scale(x: int, by: Multiplier) -> int:
-    """TFLite's MultiplyByQuantizedMultiplier: rounds twice, first to 32 bits, then half away from zero. The emitted
-    C does the same; here it serves checks."""
+    """TFLite's MultiplyByQuantizedMultiplier: rounds twice, first to 32 bits, then half away from zero.
+
+    Seen in tensorflow 2.21 and ai-edge-litert 2.3: all operators do this but FULLY_CONNECTED, see `scale_once`.
+    """
     left, right = max(by.shift, 0), max(-by.shift, 0)
     high = ((x << left) * by.mantissa + (1 << 30)) >> 31
     half = (1 << right) >> 1
     return (high + half) >> right if high >= 0 else -((-high + half) >> right)
+
+
+def scale_once(x: int, by: Multiplier) -> int:
+    """The same product rounded once, half up: what TFLite's FULLY_CONNECTED does, with reference kernels, too."""
+    bits = 31 - by.shift
+    return (x * by.mantissa + (1 << (bits - 1))) >> bits

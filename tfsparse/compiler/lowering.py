@@ -168,12 +168,8 @@ class Lowering:
             raise self.refuse("its weights have no symmetric scale (zero point 0)")
         if len(q.scale) not in (1, channels) or (len(q.scale) > 1 and q.dimension != channel_axis):
             raise self.refuse(f"its weights have {len(q.scale)} scales for {channels} output channels")
-        # In double precision, except where TFLite's fully connected layer multiplies two floats first.
         scales = np.repeat(q.scale, channels) if len(q.scale) == 1 else q.scale
-        if self.operator.kind == "FULLY_CONNECTED" and len(q.scale) == 1:
-            real = (input_scale * scales).astype(np.float64) / np.float64(output_scale)
-        else:
-            real = np.float64(input_scale) * scales.astype(np.float64) / np.float64(output_scale)
+        real = np.float64(input_scale) * scales.astype(np.float64) / np.float64(output_scale)
         bias_tensor = self.optional(2)
         bias = np.zeros(channels, np.int32)
         if bias_tensor is not None:

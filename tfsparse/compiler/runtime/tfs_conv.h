@@ -74,9 +74,12 @@ static void tfs_conv_run(const tfs_conv *l, const int8_t *in, int8_t *out)
                     }
                 }
                 {
+                    const int32_t multiplier = l->w.multiplier[channel];
+                    const int shift = l->w.shift[channel];
                     int8_t *to = out + ((row * l->out_width + column) * l->out_channels + channel);
                     for (int p = 0; p < pixels; p++) {
-                        *to = tfs_requantise(&l->w, channel, sums[p]);
+                        const int32_t x = tfs_scale(sums[p], multiplier, shift) + l->w.output_zero;
+                        *to = tfs_clamp(x, l->w.lowest, l->w.highest);
                         to += l->out_channels;
                     }
                 }

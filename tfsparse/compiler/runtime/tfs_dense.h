@@ -21,7 +21,8 @@ static void tfs_dense_run(const tfs_dense *l, const int8_t *in, int8_t *out)
                     sum += (in[i] - l->w.input_zero) * *stream.value++;
                 }
             }
-            *out++ = tfs_requantise(&l->w, unit, sum);
+            sum = tfs_scale_once(sum, l->w.multiplier[unit], l->w.shift[unit]) + l->w.output_zero;
+            *out++ = tfs_clamp(sum, l->w.lowest, l->w.highest);
         }
         in += l->inputs;
     }

@@ -28,6 +28,12 @@ static inline int32_t tfs_scale(int32_t x, int32_t multiplier, int shift)
     return tfs_round_shift(tfs_high_product(x, multiplier), -shift);
 }
 
+/* The same product rounded once, half up: what TFLite's fully connected layer does. */
+static inline int32_t tfs_scale_once(int32_t x, int32_t multiplier, int shift)
+{
+    return (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << (30 - shift))) >> (31 - shift));
+}
+
 static inline int8_t tfs_clamp(int32_t x, int32_t lowest, int32_t highest)
 {
     return (int8_t)(x < lowest ? lowest : x > highest ? highest : x);

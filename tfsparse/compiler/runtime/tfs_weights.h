@@ -76,9 +76,4 @@ static int32_t tfs_bias(const tfs_weights *w, int channel)
     return 0;
 }
 
-static inline int8_t tfs_requantise(const tfs_weights *w, int channel, int32_t sum)
-{
-    return tfs_clamp(tfs_scale(sum, w->multiplier[channel], w->shift[channel]) + w->output_zero, w->lowest, w->highest);
-}
-
 #endif
