@@ -1,0 +1,229 @@
+"""`pio run` and its targets for real, in a copy of the project, without the internet and without the user's own
+PlatformIO folder."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hil.build import Builder
+from hil.device import Device
+from hil.emulator import running_detached, stop_detached
+from hil.footprint import read_footprint
+from hil.recipe import load_board
+from support.handmade import handmade_model
+
+ROOT = Path(__file__).resolve().parents[2]
+PIO = Path(sys.executable).parent / "pio"
+ELF = Path(".pio/build/stm32f405_qemu/firmware.elf")
+
+pytestmark = pytest.mark.skipif(not PIO.exists(), reason=f"no pio beside {sys.executable}: pip install platformio")
+
+
+class Project:
+    """A copy of what `pio run` needs, with a HOME and a TCP port of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder / "project"
+        self.home = folder / "home"
+        self.home.mkdir()
+        self.folder.mkdir()
+        shutil.copy(ROOT / "platformio.ini", self.folder)
+        for name in ("firmware", "hil", "tfsparse"):
+            shutil.copytree(ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        nowhere = "http://127.0.0.1:1"  # whoever asks the internet fails
+        return {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("PLATFORMIO_", "TFSPARSE_"))},
+            "HOME": str(self.home),
+            "TFSPARSE_PORT": str(self.port),
+            "HTTP_PROXY": nowhere,
+            "HTTPS_PROXY": nowhere,
+            **more,
+        }
+
+    def pio(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PIO, *arguments],
+            cwd=self.folder,
+            env=self.environment(**more),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    @property
+    def url(self) -> str:
+        return f"socket://127.0.0.1:{self.port}"
+
+    @property
+    def elf(self) -> Path:
+        return self.folder / ELF
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("pio"))
+    yield project
+    stop_detached(project.port, project.folder / ".pio")
+
+
+@pytest.fixture
+def model(tmp_path):
+    return handmade_model(tmp_path / "model")
+
+
+def test_pio_run_needs_nothing_but_the_project(project):
+    result = project.pio("run")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert project.elf.is_file()
+    assert not (project.home / ".platformio").exists()
+
+
+def test_pio_and_hil_build_the_same_image(project, builder: Builder, tmp_path, model):
+    """To the bit: the build ids are equal, and with them every figure."""
+    assert project.pio("run").returncode == 0
+    baseline = read_footprint(builder.build(tmp_path / "baseline.elf", "none"))
+    assert read_footprint(project.elf) == baseline
+
+    result = project.pio("run", TFSPARSE_MODEL=str(model.directory))
+    assert result.returncode == 0, result.stdout + result.stderr
+    image = read_footprint(builder.build(tmp_path / "model.elf", "sparse", model))
+    assert read_footprint(project.elf).flash_total == image.flash_total > baseline.flash_total
+    assert read_footprint(project.elf).build_id == image.build_id
+
+
+def test_pio_compiles_a_tflite_and_hil_measures_what_runs(project, tmp_path):
+    from hil.measurer import measure_running
+    from support.tflite_models import small_digits_like_tflite
+
+    (project.folder / "model.tflite").write_bytes(small_digits_like_tflite())
+    ini = project.folder / "platformio.ini"
+    text = ini.read_text()
+    ini.write_text(text.replace("custom_model =", "custom_model = model.tflite"))
+    try:
+        result = project.pio("run", "-t", "upload")
+    finally:
+        ini.write_text(text)
+    assert result.returncode == 0, result.stdout + result.stderr
+    measurement = measure_running(project.url, project.folder / ".pio/build", tmp_path)
+    assert measurement.bit_exact
+    assert measurement.flash_total == read_footprint(project.elf).flash_total
+
+
+def test_upload_replaces_and_stop_ends_the_emulator(project, model):
+    state = project.folder / ".pio"
+    result = project.pio("run", "-t", "upload", TFSPARSE_MODEL=str(model.directory))
+    assert result.returncode == 0, result.stdout + result.stderr
+    first = running_detached(project.port, state)
+    with Device(project.url) as device:
+        device.synchronise()
+        assert device.model() == "handmade"
+    assert project.pio("run", "-t", "upload").returncode == 0
+    second = running_detached(project.port, state)
+    assert not first.running
+    with Device(project.url) as device:
+        assert device.synchronise() == read_footprint(project.elf).build_id
+        assert device.model() == "none"
+    assert "Emulator ended" in project.pio("run", "-t", "stop").stdout
+    assert not second.running
+    assert "No emulator of ours" in project.pio("run", "-t", "stop").stdout
+
+
+def test_monitor(project):
+    """`pio device monitor` wants a terminal: it gets one, types a command, and shows the reply."""
+    assert project.pio("run", "-t", "upload").returncode == 0
+    primary, secondary = pty.openpty()
+    monitor = subprocess.Popen(
+        [PIO, "device", "monitor", "--port", project.url],
+        cwd=project.folder,
+        env=project.environment(),
+        stdin=secondary,
+        stdout=secondary,
+        stderr=secondary,
+        start_new_session=True,
+    )
+    os.close(secondary)
+    try:
+        shown = read_until(primary, "Quit: Ctrl+C")
+        os.write(primary, b"name%")
+        assert "m-name-dut-[stm32f405-qemu]" in read_until(primary, "m-ready"), shown
+    finally:
+        monitor.kill()
+        monitor.wait()
+        os.close(primary)
+
+
+def read_until(terminal: int, text: str, timeout: float = 20.0) -> str:
+    shown, deadline = "", time.monotonic() + timeout
+    while text not in shown and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.1)[0]:
+            shown += os.read(terminal, 4096).decode(errors="replace")
+    return shown
+
+
+def test_monitor_port_is_the_emulators():
+    """platformio.ini names the port twice, as it cannot compute."""
+    text = (ROOT / "platformio.ini").read_text()
+    assert "custom_port = 5333" in text
+    assert "monitor_port = socket://127.0.0.1:5333" in text
+
+
+def test_port_in_use(project):
+    stop_detached(project.port, project.folder / ".pio")
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", project.port))
+        other.listen()
+        result = project.pio("run", "-t", "upload")
+    assert result.returncode != 0
+    assert f"Error: port {project.port} is in use by another program" in result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"TFSPARSE_MODEL": "none.tflite"}, "Error: there is no model"),
+        ({"TFSPARSE_MODEL": "platformio.ini"}, "Error: "),
+        ({"TFSPARSE_MODEL": "firmware"}, "holds no model.h"),
+    ],
+)
+def test_wrong_models(project, more, message):
+    result = project.pio("run", **more)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_missing_toolchain(project, tmp_path):
+    for tool in ("sh", "env"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    result = project.pio("run", PATH=str(tmp_path))
+    assert result.returncode != 0
+    assert "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi" in result.stderr
+
+
+def test_a_board_is_a_folder(project):
+    """A copy of a board's folder under another name is a board, for PlatformIO and for hil."""
+    boards = project.folder / "firmware" / "boards"
+    shutil.copytree(boards / load_board().name, boards / "my_board", dirs_exist_ok=True)
+    ini = project.folder / "platformio.ini"
+    ini.write_text(ini.read_text() + "\n[env:my_board]\nplatform = symlink://firmware/platform\nboard = my_board\n")
+    result = project.pio("run", "-e", "my_board")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert read_footprint(project.folder / ".pio/build/my_board/firmware.elf").flash_total > 0

@@ -1,0 +1,111 @@
+"""Building images: what is compiled anew, what a failure says, what the ELF tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hil.build import Builder, BuildError, ModelSource
+from hil.footprint import read_footprint
+from hil.recipe import BOARDS, board_names, load_board
+from support.handmade import handmade_model
+from tfsparse.errors import UserError
+
+
+@pytest.fixture
+def builder(tmp_path) -> Builder:
+    return Builder(load_board(), tmp_path / "objects")
+
+
+def objects(builder: Builder) -> dict[str, float]:
+    return {path.name: path.stat().st_mtime_ns for path in builder.cache.glob("*.o")}
+
+
+def test_only_the_model_is_compiled_for_another_model(builder, tmp_path):
+    builder.build(tmp_path / "a.elf", "sparse", handmade_model(tmp_path / "a"))
+    before = objects(builder)
+    builder.build(tmp_path / "b.elf", "sparse", handmade_model(tmp_path / "b", inputs=17))
+    after = objects(builder)
+    assert {name.split("-")[0] for name in set(after) - set(before)} == {"model", "runtime"}
+    assert all(after[name] == time for name, time in before.items())
+
+
+def test_the_same_model_gives_the_same_image(builder, tmp_path):
+    """Wherever its C lies: the build id identifies the content, not the place."""
+    one = read_footprint(builder.build(tmp_path / "a.elf", "sparse", handmade_model(tmp_path / "a")))
+    other = Builder(builder.board, tmp_path / "other")
+    two = read_footprint(other.build(tmp_path / "b.elf", "sparse", handmade_model(tmp_path / "deep" / "b")))
+    three = read_footprint(
+        builder.build(tmp_path / "c.elf", "sparse", handmade_model(tmp_path / "c", "result[0] = 1;"))
+    )
+    assert one.build_id == two.build_id != three.build_id
+    assert len(one.build_id) == 40
+
+
+def test_a_changed_header_is_noticed(builder, tmp_path):
+    source = handmade_model(tmp_path / "m")
+    before = read_footprint(builder.build(tmp_path / "a.elf", "sparse", source))
+    handmade_model(tmp_path / "m", outputs=64)
+    assert read_footprint(builder.build(tmp_path / "a.elf", "sparse", source)).statics > before.statics
+
+
+def test_footprint(builder, tmp_path):
+    image = read_footprint(
+        builder.build(tmp_path / "a.elf", "sparse", handmade_model(tmp_path / "m", inputs=100, outputs=20))
+    )
+    assert image.size_of("arena") == 120
+    assert image.size_of("db_buffer") == 100
+    assert image.flash_total == sum(image.sections[name] for name in (".isr_vector", ".text", ".rodata", ".data"))
+    assert image.sections[".stack"] == load_board().stack_size
+
+
+def test_the_firmware_itself_is_small(builder, tmp_path):
+    baseline = read_footprint(builder.build(tmp_path / "a.elf", "none"))
+    assert baseline.flash_total < 8 * 1024
+    assert baseline.statics < 512
+
+
+def test_c_that_does_not_compile(builder, tmp_path):
+    with pytest.raises(BuildError, match=r"model\.c does not compile: .*error:.*nonsense"):
+        builder.build(tmp_path / "a.elf", "sparse", handmade_model(tmp_path / "m", body="nonsense;"))
+
+
+def test_c_that_does_not_link(builder, tmp_path):
+    with pytest.raises(BuildError, match=r"does not link: .*undefined reference to `nowhere'"):
+        model = handmade_model(tmp_path / "m", body="result[0] = nowhere();", helpers="extern int nowhere(void);")
+        builder.build(tmp_path / "a.elf", "sparse", model)
+
+
+def test_missing_compiler(builder, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BuildError, match="apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi"):
+        builder.build(tmp_path / "a.elf", "none")
+
+
+def test_a_folder_without_a_model(tmp_path):
+    with pytest.raises(UserError, match=r"holds no model\.h"):
+        ModelSource.in_folder(tmp_path)
+
+
+def test_an_elf_that_is_none(tmp_path):
+    path = tmp_path / "x.elf"
+    path.write_bytes(b"no")
+    with pytest.raises(UserError, match="not a firmware image"):
+        read_footprint(path)
+
+
+def test_boards():
+    assert "stm32f405_qemu" in board_names()
+    for name in board_names():
+        board = load_board(name)
+        assert board.sources, name
+        assert json.loads((BOARDS / name / "board.json").read_text())["url"]
+    with pytest.raises(UserError, match=r"there is no board 'arduino'; firmware/boards/ has: .*stm32f405_qemu"):
+        load_board("arduino")
+
+
+def test_firmware_holds_no_absolute_paths(builder, tmp_path):
+    elf = builder.build(tmp_path / "a.elf", "none")
+    assert str(Path.cwd()).encode() not in elf.read_bytes()
