@@ -1,0 +1,79 @@
+"""Conversion: zeros stay zero, and the exact rewrites save int8 where plain quantisation collapses."""
+
+import numpy as np
+import pytest
+
+from tfsparse.build import inference_model
+from tfsparse.compiler import compile_model
+from tfsparse.convert import quantise, rescaled, to_int8
+from tfsparse.network import Network, Op
+from tfsparse.reference import Interpreter
+from tfsparse.rewrite import OpWeights
+
+NETWORK = Network(
+    (
+        Op("image", "input"),
+        Op("stem", "conv", ("image",), channels=6, kernel=(3, 3), stride=2, activation="relu"),
+        Op("first", "depthwise", ("stem",), kernel=(3, 3)),
+        Op("second", "depthwise", ("first",), kernel=(3, 3)),
+        Op("mix", "conv", ("second",), channels=8, activation="relu"),
+        Op("features", "flatten", ("mix",)),
+        Op("logits", "dense", ("features",), channels=5),
+    ),
+    (8, 8, 1),
+)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(1).random((200, 8, 8, 1), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def unequal() -> dict[str, OpWeights]:
+    """Linear depthwise convolutions in a row, whose channels differ in range by four orders of magnitude."""
+    rng = np.random.default_rng(0)
+    weights = {
+        op.name: OpWeights(
+            (rng.normal(size=NETWORK.kernel_shape(op)) / 3).astype(np.float32),
+            rng.normal(size=NETWORK.kernel_shape(op)[-1]).astype(np.float32) / 3,
+        )
+        for op in NETWORK.ops
+        if op.kind in ("conv", "depthwise", "dense")
+    }
+    spread = np.logspace(-2, 2, 6).astype(np.float32)
+    weights["first"] = OpWeights(weights["first"].kernel * spread, weights["first"].bias * spread)
+    mix = weights["mix"]
+    weights["mix"] = OpWeights(mix.kernel / spread[:, None], mix.bias)
+    return weights
+
+
+def noise(model: bytes, images: np.ndarray, floats: np.ndarray) -> float:
+    """The root mean square of int8's error, over the logits' own spread."""
+    interpreter = Interpreter(model)
+    scale, zero_point = interpreter.output["quantization"]
+    outputs = (interpreter.run(interpreter.quantised(images)).astype(np.float32) - zero_point) * scale
+    return float(np.sqrt(np.mean((outputs - floats) ** 2)) / floats.std())
+
+
+def test_rescaling_cures_unequal_channels(unequal, images):
+    floats = np.asarray(inference_model(NETWORK, unequal)(images))
+    plain = noise(quantise(NETWORK, unequal, images), images, floats)
+    cured = noise(quantise(NETWORK, rescaled(NETWORK, unequal, images, 1.0), images), images, floats)
+    assert plain > 0.3, "the example no longer collapses: find a worse one"
+    assert cured < 0.05
+
+
+def test_the_model_that_loses_least_is_chosen_and_int8_agrees_with_floats(unequal, images):
+    labels = np.asarray(inference_model(NETWORK, unequal)(images)).argmax(axis=1)
+    converted = to_int8(NETWORK, unequal, images, images, labels, floats=1.0)
+    assert converted.accuracy >= 0.95
+    assert (converted.note is None) == (converted.accuracy >= 0.995)
+
+
+def test_pruned_weights_are_zero_in_the_model(unequal, images, tmp_path):
+    rng = np.random.default_rng(2)
+    pruned = {name: OpWeights(w.kernel * (rng.random(w.kernel.shape) < 0.3), w.bias) for name, w in unequal.items()}
+    left = sum(np.count_nonzero(w.kernel) for w in pruned.values())
+    model = quantise(NETWORK, rescaled(NETWORK, pruned, images, 0.5), images)
+    assert compile_model(model, tmp_path).nnz <= left
