@@ -1,6 +1,6 @@
 """Run generated C for many models at once: on the host under the sanitizers, and on a Cortex-M4 in QEMU.
 
-All models go into one program: their public functions are renamed by the preprocessor, inputs are tables in the program,
+All models go into one program: their public functions are renamed by the preprocessor, inputs are tables in it,
 outputs come back as text. Each sample runs twice, with the caller's buffers and in the arena; both must agree.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -115,8 +116,8 @@ def _build(compiler: Sequence[str], models: Sequence[CompiledModel], main: str, 
         renames = [f"-Dmodel_{what}=m{i}_{what}" for what in ("input", "output", "invoke")]
         (source,) = model.sources
         commands.append([*compiler, *_WARNINGS, *renames, "-c", model.directory / source, "-o", work / f"m{i}.o"])
-    for command in commands:
-        _checked(command, 60)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda command: _checked(command, 60), commands))
     return [command[-1] for command in commands]
 
 

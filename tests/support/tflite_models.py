@@ -15,6 +15,8 @@ from types import ModuleType
 
 import numpy as np
 
+from tfsparse.compiler.flatbuffer import root
+
 
 @cache
 def _tensorflow() -> ModuleType:
@@ -44,7 +46,7 @@ def convert(model: object, calibration: np.ndarray, *, io: str = "int8", per_cha
 def prune(model: object, rng: np.random.Generator, zeros: float) -> None:
     """Set a random share `zeros` of every kernel to zero, vary the channels' scales, and make biases of some size."""
     for weights in model.trainable_weights:
-        value = np.array(weights)
+        value = weights.numpy()
         if value.ndim > 1:
             value *= (rng.random(value.shape) >= zeros) * np.exp(rng.normal(0, 1, value.shape[-1]))
         else:
@@ -181,6 +183,40 @@ def small_digits_like_tflite(seed: int = 0, zeros: float = 0.85) -> bytes:
     model = tf.keras.Model(inputs, x)
     prune(model, rng, zeros)
     return convert(model, rng.random((20, 8, 8, 1), np.float32))
+
+
+@cache
+def single_layer_tflite(kind: str, seed: int = 0) -> bytes:
+    """One operator on an int8 input: "conv", "depthwise", "dense", "add", "mean" or "relu"; with odd scales."""
+    tf = _tensorflow()
+    layers = tf.keras.layers
+    tf.keras.utils.set_random_seed(seed)
+    rng = np.random.default_rng(seed)
+    shape = (6,) if kind == "dense" else (5, 3, 6)
+    inputs = layers.Input(batch_shape=(1, *shape))
+    make = {
+        "conv": layers.Conv2D(8, 1),
+        "depthwise": layers.DepthwiseConv2D(1),
+        "dense": layers.Dense(8),
+        "add": lambda x: layers.Add()([x, layers.DepthwiseConv2D(1)(x)]),
+        "mean": layers.GlobalAveragePooling2D(),
+        "relu": layers.ReLU(),
+    }
+    model = tf.keras.Model(inputs, make[kind](inputs))
+    for weights in model.trainable_weights:
+        # From 1/100 to 1: channels with small weights stay inside the range when the output scale shrinks.
+        size = np.exp(rng.uniform(-5, 0, weights.shape)) * np.sign(rng.normal(size=weights.shape))
+        weights.assign((size if len(weights.shape) > 1 else size * 0.05).astype(np.float32))
+    return convert(model, rng.normal(0, 1, (8, *shape)).astype(np.float32))
+
+
+def with_output_scale(tflite: bytes, factor: float) -> bytes:
+    """The same model, but the scale of its output tensor times `factor`: other multipliers, other shifts."""
+    graph = root(tflite, b"TFL3").tables(2)[0]
+    quantization = graph.tables(0)[int(graph.array(2, "i4")[0])].table(4)
+    at, _ = quantization.vector(2, 4)
+    scale = np.float32(quantization.array(2, "f4")[0] * np.float32(factor))
+    return tflite[:at] + scale.tobytes() + tflite[at + 4 :]
 
 
 def _from_int8(values: np.ndarray, border: dict, scale: tuple[float, int] | None) -> np.ndarray:

@@ -15,7 +15,7 @@ from tfsparse.errors import run_cli
 
 
 def table_of(model: CompiledModel) -> Table:
-    table = Table(title=f"{model.directory}: int8 network in C99", caption_justify="left")
+    table = Table(title="int8 network in C99")
     for column, justify in (("layer", "left"), ("output", "left"), ("format", "left")):
         table.add_column(column, justify=justify)
     for column in ("weights", "nnz", "payload B", "MACs"):
@@ -27,11 +27,15 @@ def table_of(model: CompiledModel) -> Table:
     table.add_section()
     weights = sum(layer.weights for layer in model.layers)
     table.add_row("total", "", "", str(weights), str(model.nnz), str(model.payload), str(model.macs))
-    table.caption = (
-        f"arena {model.arena} B   counted: model size {model.model_size_counted} B, "
-        f"working memory 1 {model.working_memory_1} B, working memory 2 {model.working_memory_2} B"
-    )
     return table
+
+
+def summary_of(model: CompiledModel) -> str:
+    return (
+        f"payload {model.payload} B, arena {model.arena} B (input and output included)\n"
+        f"counted: model size {model.model_size_counted} B, working memory 1 {model.working_memory_1} B, "
+        f"working memory 2 {model.working_memory_2} B"
+    )
 
 
 def main() -> None:
@@ -46,6 +50,7 @@ def main() -> None:
         print(json.dumps(asdict(model), default=str))
     else:
         Console().print(table_of(model))
+        print(summary_of(model))
 
 
 if __name__ == "__main__":

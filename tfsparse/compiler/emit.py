@@ -137,8 +137,8 @@ def _fields(layer: Layer, encoded: Encoded | None) -> str:
     if isinstance(layer, Add):
         (a, b), out, (zero_a, zero_b) = layer.input_multipliers, layer.output_multiplier, layer.input_zeros
         return (
-            f"{a.mantissa}, {b.mantissa}, {out.mantissa}, {layer.repeats}, {layer.size}, {zero_a}, {zero_b}, {a.shift}, {b.shift}, "
-            f"{out.shift}, {layer.output_zero}, {layer.lowest}, {layer.highest}"
+            f"{a.mantissa}, {b.mantissa}, {out.mantissa}, {layer.repeats}, {layer.size}, {zero_a}, {zero_b}, "
+            f"{a.shift}, {b.shift}, {out.shift}, {layer.output_zero}, {layer.lowest}, {layer.highest}"
         )
     if isinstance(layer, Rescale):
         m = layer.multiplier

@@ -40,7 +40,7 @@ class Table:
     data: bytes
     position: int
 
-    def _field(self, index: int) -> int:
+    def field(self, index: int) -> int:
         """Byte of field `index`, or 0 where the field is absent."""
         vtable = self.position - read_scalar(self.data, self.position, "i")
         length = read_scalar(self.data, vtable, "H")
@@ -52,21 +52,21 @@ class Table:
 
     def _follow(self, index: int) -> int:
         """Byte that the offset in field `index` points to, or 0 where the field is absent."""
-        at = self._field(index)
+        at = self.field(index)
         return at + read_scalar(self.data, at, "I") if at else 0
 
     def has(self, index: int) -> bool:
-        return self._field(index) != 0
+        return self.field(index) != 0
 
     def scalar(self, index: int, code: str, default: int | float = 0) -> int | float:
-        at = self._field(index)
+        at = self.field(index)
         return read_scalar(self.data, at, code) if at else default
 
     def table(self, index: int) -> Table | None:
         at = self._follow(index)
         return Table(self.data, at) if at else None
 
-    def _vector(self, index: int, item: int) -> tuple[int, int]:
+    def vector(self, index: int, item: int) -> tuple[int, int]:
         """(first byte, count) of the vector in field `index`, whose items take `item` bytes; count 0 where absent."""
         at = self._follow(index)
         if not at:
@@ -79,19 +79,19 @@ class Table:
     def array(self, index: int, dtype: str) -> np.ndarray:
         """Vector of scalars as a read-only array of `dtype` (little-endian); empty where absent."""
         kind = np.dtype(dtype).newbyteorder("<")
-        start, count = self._vector(index, kind.itemsize)
+        start, count = self.vector(index, kind.itemsize)
         return np.frombuffer(self.data, kind, count, start)
 
     def tables(self, index: int, limit: int = 100_000) -> list[Table]:
         """Vector of tables; more than `limit` is taken for damage, so that a hostile count costs no time."""
-        start, count = self._vector(index, 4)
+        start, count = self.vector(index, 4)
         if count > limit:
             raise BrokenFileError(f"a list claims {count} tables")
         return [Table(self.data, at + read_scalar(self.data, at, "I")) for at in range(start, start + 4 * count, 4)]
 
     def text(self, index: int, limit: int = 1_000) -> str:
         """UTF-8 string cut to `limit` bytes; empty where absent."""
-        start, count = self._vector(index, 1)
+        start, count = self.vector(index, 1)
         return self.data[start : start + min(count, limit)].decode("utf-8", "replace")
 
 

@@ -11,6 +11,7 @@ from tfsparse.compiler.reader import Operator, Tensor, TFLiteModel
 from tfsparse.compiler.simplify import simplify
 from tfsparse.errors import UserError
 
+_MOST_OPERATORS = 1_000  # a bound on the compiler's time, far beyond what fits into a microcontroller
 _SHAPE_ARGUMENT = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 
 
@@ -93,6 +94,8 @@ def lower(model: TFLiteModel) -> Network:
     """The network of a model; `UserError` for what is not supported."""
     at = Lowering(model)
     live = _live(model)
+    if len(live) > _MOST_OPERATORS:
+        raise UserError(f"the model has {len(live)} operators; {_MOST_OPERATORS} are the most, use a smaller model")
     result, live = _strip_output(at, live)
     start, live = _strip_input(at, live)
     for operator in live:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import numpy as np
 
-from tfsparse.compiler.fixedpoint import quantize_multiplier
+from tfsparse.compiler.fixedpoint import Multiplier, quantize_multiplier
 from tfsparse.compiler.layers import Layer, Value, Window
 from tfsparse.compiler.reader import Operator, Options, Tensor, TFLiteModel
 from tfsparse.errors import UserError
@@ -18,6 +19,9 @@ _STEMS = {
     "RELU6": "relu6_",
     "RELU_N1_TO_1": "relu1_",
 }
+
+_LARGEST_SIDE = 0xFFFF  # what the descriptors of the C code hold
+_LARGEST_VALUE = 1 << 26
 
 
 class Lowering:
@@ -91,6 +95,8 @@ class Lowering:
             raise self.refuse(f"its output '{tensor.name}' is already defined; export the model again")
         if not tensor.shape or 0 in tensor.shape:
             raise self.refuse(f"its output has the shape {tensor.shape}, which holds nothing")
+        if max(tensor.shape) > _LARGEST_SIDE or math.prod(tensor.shape) > _LARGEST_VALUE:
+            raise self.refuse(f"its output of shape {tensor.shape} is beyond any microcontroller; use a smaller model")
         self.values[tensor.index] = Value(tensor.index, tensor.name, tensor.shape, float(scale), zero)
         self.alias[tensor.index] = tensor.index
         return tensor.index
@@ -125,7 +131,7 @@ class Lowering:
 
         def quantized(real: float) -> int:
             # std::round in float32: half away from zero.
-            x = np.float32(real) / scale
+            x = np.clip(np.float32(real) / scale, -1e6, 1e6)
             return zero + int(np.trunc(x + np.copysign(np.float32(0.5), x)))
 
         if activation == "NONE":
@@ -137,6 +143,12 @@ class Lowering:
         if activation == "RELU_N1_TO_1":
             return max(-128, quantized(-1.0)), min(127, quantized(1.0))
         raise self.refuse(f"the fused activation {activation} is not supported")
+
+    def multiplier(self, real: float) -> Multiplier:
+        """`real` in fixed point, for a kernel whose shifts reach from -31 to 30."""
+        if not 0 <= real < 1 << 30:
+            raise self.refuse(f"its scales differ by a factor of {real:g}; convert the model again")
+        return quantize_multiplier(real)
 
     def window(self, image: Tensor, kernel: tuple[int, int], channels: int) -> Window:
         """Resolve padding as TFLite does: SAME puts the odd zero behind; check the stated output shape."""
@@ -186,7 +198,7 @@ class Lowering:
             "inputs": (value,),
             "output": self.define(output),
             "bias": bias,
-            "multipliers": tuple(quantize_multiplier(float(x)) for x in real),
+            "multipliers": tuple(self.multiplier(float(x)) for x in real),
             "input_zero": input_zero,
             "output_zero": output_zero,
             "lowest": lowest,

@@ -64,6 +64,8 @@ def fully_connected(at: Lowering) -> None:
     rows = size // data.shape[1]
     if rows * data.shape[1] != size or int(np.prod(at.output().shape, dtype=np.int64)) != rows * data.shape[0]:
         raise at.refuse(f"input {tensor.shape} and output {at.output().shape} do not fit weights {data.shape}")
+    if max(rows, *data.shape) > 0xFFFF:
+        raise at.refuse(f"{rows} times weights of shape {data.shape} is beyond any microcontroller")
     at.layers.append(FullyConnected(**at.weighted(weights, 0), weights=data, rows=rows))
 
 
@@ -105,7 +107,7 @@ def add(at: Lowering) -> None:
         constant = at.constant(tensors[second], "its second operand", ("int8",)).reshape(-1)
     twice = float(2 * max(scale for scale, _ in quantizations))
     lowest, highest = at.clamp(at.operator.options.activation, scale, zero)
-    out = quantize_multiplier(twice / float(np.float32(1 << 20) * scale))
+    out = at.multiplier(twice / float(np.float32(1 << 20) * scale))
     if out.shift > 0:
         raise at.refuse("its output scale is too small beside its inputs' scales")
     at.layers.append(
@@ -118,7 +120,7 @@ def add(at: Lowering) -> None:
             size=math.prod(core),
             repeats=math.prod(whole) // math.prod(core),
             input_zeros=(quantizations[first][1], quantizations[second][1]),
-            input_multipliers=tuple(quantize_multiplier(float(quantizations[i][0]) / twice) for i in (first, second)),
+            input_multipliers=tuple(at.multiplier(float(quantizations[i][0]) / twice) for i in (first, second)),
             output_multiplier=out,
             output_zero=zero,
             lowest=lowest,
@@ -208,10 +210,10 @@ def mean(at: Lowering) -> None:
     kept = (1,) * len(reduced) if at.operator.options.keep_dims else ()
     at.expect_shape(output, tensor.shape[:first] + kept + tensor.shape[behind:])
     pixels = math.prod(tensor.shape[first:behind])
-    if not 0 < pixels < 1 << 16:
-        raise at.refuse(f"it averages {pixels} pixels; 1..65535 are supported")
+    if not 0 < max(pixels, math.prod(tensor.shape[behind:])) <= 0xFFFF:
+        raise at.refuse(f"it averages {pixels} pixels of shape {tensor.shape}; 65535 are the most")
     # TFLite divides the 31-bit mantissa by the count, after as many left shifts as keep it in 32 bits.
-    plain = quantize_multiplier(float(input_scale) / float(output_scale))
+    plain = at.multiplier(float(input_scale) / float(output_scale))
     up = min(pixels.bit_length() - 1, 31 + plain.shift)
     at.layers.append(
         Mean(
@@ -233,7 +235,7 @@ def rescale(at: Lowering) -> None:
     at.layers.append(
         Rescale(
             name=at.name(), place=at.place(), inputs=(value,), output=at.define(output), size=math.prod(output.shape),
-            multiplier=quantize_multiplier(float(input_scale) / float(output_scale)), input_zero=input_zero,
+            multiplier=at.multiplier(float(input_scale) / float(output_scale)), input_zero=input_zero,
             output_zero=output_zero, lowest=lowest, highest=highest,
         )
     )  # fmt: skip
@@ -250,13 +252,14 @@ def softmax(at: Lowering) -> None:
         raise at.refuse(f"it spans {depth} elements; 1..2048 are supported")
     # Differences to the maximum are scaled to 5 integer and 26 fraction bits (TFLite's PreprocessSoftmaxScaling).
     real = min(float(np.float32(at.operator.options.beta)) * float(input_scale) * (1 << 26), (1 << 31) - 1.0)
-    if not real > 1.0:
-        raise at.refuse("beta times input scale is too small")
+    rows = math.prod(tensor.shape[:-1])
+    if not real > 1.0 or rows > 0xFFFF:
+        raise at.refuse(f"beta times input scale is {real / (1 << 26):g}, for which TFLite has no softmax")
     multiplier = quantize_multiplier(real)
     at.layers.append(
         Softmax(
             name=at.name(), place=at.place(), inputs=(value,), output=at.define(output),
-            rows=math.prod(tensor.shape[:-1]), depth=depth, multiplier=multiplier,
+            rows=rows, depth=depth, multiplier=multiplier,
             lowest_difference=-math.floor(31 * (1 << 26) / (1 << multiplier.shift)),
         )
     )  # fmt: skip

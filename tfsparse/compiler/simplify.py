@@ -1,4 +1,5 @@
-"""Rewrites of a network that keep every output bit: zero padding goes into windows, clamps into what makes them."""
+"""Rewrites of a network that keep every output bit: zero padding goes into windows, clamps into what makes them,
+and pixels into rows of a length that suits the kernels."""
 
 from __future__ import annotations
 
@@ -61,6 +62,26 @@ def _fold_clamps(layers: list[Layer], output: int) -> list[Layer]:
     return folded
 
 
+def _pointwise_rows(size: int) -> int:
+    """The largest divisor of `size` pixels that is at most 16: a row of such a length is computed as one block."""
+    return max(n for n in range(1, 17) if size % n == 0)
+
+
+def _regroup_pointwise(layer: Layer) -> Layer:
+    """A 1x1 convolution sees no neighbours: cut its pixels into rows as they suit the kernel."""
+    if not isinstance(layer, Convolution):
+        return layer
+    w = layer.window
+    pixels = w.out_height * w.out_width
+    width = _pointwise_rows(pixels)
+    if (w.in_height, w.in_width, w.kernel_height, w.kernel_width) != (w.out_height, w.out_width, 1, 1):
+        return layer
+    if max(w.stride_height, w.stride_width) > 1 or max(w.pad_top, w.pad_left) > 0 or width <= min(w.out_width, 16) // 2:
+        return layer
+    rows = pixels // width
+    return replace(layer, window=replace(w, in_height=rows, out_height=rows, in_width=width, out_width=width))
+
+
 def simplify(network: Network) -> Network:
     layers = _fold_pads(list(network.layers), network.output)
-    return replace(network, layers=tuple(_fold_clamps(layers, network.output)))
+    return replace(network, layers=tuple(map(_regroup_pointwise, _fold_clamps(layers, network.output))))
