@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,11 @@ class ModelSource:
 
 @dataclass
 class Builder:
-    """Builds images for one board and keeps every object under `cache`, named by the hash of all that it depends on."""
+    """Builds images for one board.
+
+    The firmware's own objects are kept under `cache`, named by the hash of all that they depend on. Those that see the
+    model are put beside the image, so that thousands of candidates do not fill the cache.
+    """
 
     board: Board
     cache: Path
@@ -61,10 +66,13 @@ class Builder:
         directory, sources = (model.directory, model.sources) if model else (None, ())
         parts = recipe(self.board, runtime, directory, sources)
         self._gcc_version = self._gcc_version or self._ask_gcc_version()
-        self.cache.mkdir(parents=True, exist_ok=True)
-        elf.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            elf.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BuildError(f"cannot write to {error.filename} ({error.strerror}); choose another folder") from error
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            objects = list(pool.map(lambda source: self._object(source, parts), parts.sources))
+            objects = list(pool.map(lambda source: self._object(source, parts, directory, elf.parent), parts.sources))
         self._link(elf, objects, parts)
         return elf
 
@@ -75,14 +83,16 @@ class Builder:
             raise BuildError(f"{gcc} is not on PATH; install it with: {TOOLCHAIN_HINT}")
         return _run([gcc, "-dumpfullversion"]).stdout
 
-    def _object(self, source: Path, parts: Recipe) -> Path:
+    def _object(self, source: Path, parts: Recipe, model: Path | None, beside: Path) -> Path:
         digest = hashlib.sha256(repr((self._gcc_version, parts.compile_flags, source.name)).encode())
-        for path in _with_includes(source, parts.include_dirs):
+        dependencies = _with_includes(source, parts.include_dirs)
+        for path in dependencies:
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-        target = self.cache / f"{source.stem}-{digest.hexdigest()[:24]}.o"
+        sees_model = any(path.parent == model for path in dependencies)
+        target = (beside if sees_model else self.cache) / f"{source.stem}-{digest.hexdigest()[:24]}.o"
         if not target.is_file():
             # Through a name of its own, so that a second process building the same never sees half an object.
-            partial = target.with_suffix(f".{os.getpid()}.part")
+            partial = _partial(target)
             includes = [f"-I{path}" for path in parts.include_dirs]
             result = _run([TOOLCHAIN + "gcc", *parts.compile_flags, *includes, "-c", str(source), "-o", str(partial)])
             if result.returncode:
@@ -92,7 +102,7 @@ class Builder:
         return target
 
     def _link(self, elf: Path, objects: list[Path], parts: Recipe) -> None:
-        partial = elf.with_suffix(f".{os.getpid()}.part")
+        partial = _partial(elf)
         result = _run(
             [
                 TOOLCHAIN + "gcc",
@@ -138,6 +148,11 @@ def _with_includes(source: Path, include_dirs: tuple[Path, ...]) -> list[Path]:
                     todo.append(folder / name)
                     break
     return list(found)
+
+
+def _partial(target: Path) -> Path:
+    """A name beside `target` that no other process or thread uses."""
+    return target.with_name(f"{target.name}.{os.getpid()}-{threading.get_ident()}.part")
 
 
 def _first_error(stderr: str) -> str:

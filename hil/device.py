@@ -6,6 +6,7 @@ Every wait has a limit; what goes wrong is a `DeviceError`, one sentence with th
 from __future__ import annotations
 
 import binascii
+import itertools
 import re
 import time
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ READY = "m-ready"
 BYTES_PER_COMMAND = 31
 BLOCK = 1024  # bytes; the firmware's largest
 ATTEMPTS = 3
-PATIENCE = 5.0  # seconds; a command without inference takes milliseconds
-RETRY = 0.3  # seconds between attempts to wake a device that may be starting
+PATIENCE = 10.0  # seconds; a command without inference takes milliseconds, but the machine may be busy
+RETRY = 0.2  # seconds before the second attempt to wake a device that may be starting; doubled for each further one
 
 
 class DeviceError(UserError):
@@ -129,13 +130,13 @@ class Device:
         Returns its build id. Repeats itself, because a device that is just starting loses what it is sent.
         """
         end = time.monotonic() + timeout
-        for attempt in range(1_000_000):
+        for attempt in itertools.count():
             # An unknown command comes back in the error: a mark that no stale reply carries. What stands before it
-            # ends whatever was half sent: from the second attempt on a binary block, which takes the line ends that
-            # commands ignore, and always a command.
+            # ends whatever was half sent: always a command, and every other time a binary block, which takes the line
+            # ends that commands ignore. Pauses grow, so that a slow device is not buried under attempts.
             mark = f"sync-{attempt}"
-            self._send("\n" * (BLOCK if attempt else 0) + "%" + mark)
-            deadline = min(end, time.monotonic() + RETRY)
+            self._send("\n" * (BLOCK if attempt % 2 else 0) + "%" + mark)
+            deadline = min(end, time.monotonic() + RETRY * 2**attempt)
             try:
                 while self._line(deadline, "the first command") != f"e-[Unknown command: {mark}]":
                     pass

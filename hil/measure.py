@@ -7,6 +7,7 @@ with), 2 for errors that the user can mend.
 from __future__ import annotations
 
 import argparse
+import configparser
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Measurement", "MeasurementError", "Measurer"]
 
 PROJECT = Path(__file__).resolve().parents[1]
-DEFAULT_TCP_PORT = "5333"  # custom_port of platformio.ini
 
 BYTES, COUNT = "bytes", ""
 ROWS = (
@@ -74,8 +74,7 @@ def _measure(options: argparse.Namespace) -> Measurement:
     if options.model is None:
         if options.inputs:
             raise UserError("--inputs needs the MODEL that the firmware holds, for the reference's outputs")
-        tcp_port = os.environ.get("TFSPARSE_PORT") or DEFAULT_TCP_PORT
-        url = f"socket://127.0.0.1:{tcp_port}" if options.port == EMULATOR else options.port
+        url = _uploaded_url() if options.port == EMULATOR else options.port
         return measure_running(url, PROJECT / ".pio" / "build", _writable(cache))
     inputs = _load(options.inputs, "--inputs")
     labels = _load(options.labels, "--labels")
@@ -84,6 +83,14 @@ def _measure(options: argparse.Namespace) -> Measurement:
             return measurer.measure(options.model)
         with _progress(len(inputs)) as advance:
             return measurer.measure(options.model, inputs, labels, advance)
+
+
+def _uploaded_url() -> str:
+    """Where `pio run -t upload` puts the emulated firmware: TFSPARSE_PORT, or custom_port of platformio.ini."""
+    settings = configparser.ConfigParser()
+    settings.read(PROJECT / "platformio.ini")
+    port = os.environ.get("TFSPARSE_PORT") or settings.get("env:stm32f405_qemu", "custom_port", fallback="5333")
+    return f"socket://127.0.0.1:{port}"
 
 
 def _writable(folder: Path) -> Path | None:

@@ -218,6 +218,18 @@ def test_missing_toolchain(project, tmp_path):
     assert "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi" in result.stderr
 
 
+def test_a_copied_project_does_not_build_with_the_originals_platform(project, tmp_path):
+    assert project.pio("run").returncode == 0
+    copy = tmp_path / "copy"
+    shutil.copytree(project.folder, copy)
+    run = {"cwd": copy, "env": project.environment(), "capture_output": True, "text": True, "timeout": 120}
+    first = subprocess.run([PIO, "run"], check=False, **run)
+    assert first.returncode != 0
+    assert "this project was copied" in first.stderr
+    again = subprocess.run([PIO, "run"], check=False, **run)
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
 def test_a_board_is_a_folder(project):
     """A copy of a board's folder under another name is a board, for PlatformIO and for hil."""
     boards = project.folder / "firmware" / "boards"

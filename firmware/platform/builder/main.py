@@ -44,6 +44,13 @@ def stop(target, source, env):
     print("Emulator ended" if stop_detached(port(), state) else "No emulator of ours runs on this port")
 
 
+# PlatformIO remembers the platform's place as an absolute path: a copied project would build with the original's.
+platform_dir = Path(env.PioPlatform().get_dir()).resolve()
+if platform_dir != (project / "firmware" / "platform").resolve():
+    for link in Path(env.subst("$PROJECT_CORE_DIR"), "platforms").glob("*.pio-link"):
+        link.unlink()
+    fail(f"this project was copied and still used the platform in {platform_dir}; mended: run the command again")
+
 if not env.WhereIs(TOOLCHAIN + "gcc"):
     fail(f"{TOOLCHAIN}gcc is not on PATH; install it with: {TOOLCHAIN_HINT}")
 
@@ -84,4 +91,5 @@ env.Append(
 program = env.BuildProgram()
 env.Default(program)
 env.AddPlatformTarget("upload", program, env.VerboseAction(upload, "Starting $SOURCE on the emulator"), "Upload")
+env.AddPlatformTarget("size", program, env.VerboseAction("$SIZEPRINTCMD", "Sizes of $SOURCE"), "Program size")
 env.AddPlatformTarget("stop", None, env.VerboseAction(stop, "Ending the emulator"), "Stop the emulator")
