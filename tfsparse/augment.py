@@ -13,8 +13,8 @@ import tensorflow as tf
 class Augmentation:
     """Random changes of training images, drawn for every image and epoch anew.
 
-    `shift`: pixels. A shift is uniform over the whole pixels -s..s of both axes if `shift` is the integer s; in between,
-    the outermost pixels are rarer. Rows and columns that come in at an edge mirror those at the edge.
+    `shift`: pixels. A shift is uniform over the whole pixels -s..s of both axes if `shift` is the integer s; in
+    between, the outermost pixels are rarer. Rows and columns that come in at an edge mirror those at the edge.
     `flip`: left and right are exchanged for half of the images. `brightness` b: an image is multiplied by a gain
     uniform in 1 - b .. 1 + b, and clipped to its range.
     """
@@ -33,7 +33,7 @@ class Augmentation:
         return math.ceil(self.shift)
 
     def draw(self, rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The choices for an epoch: int32 [steps, batch, 3] (down, right, flipped) and gains, float32 [steps, batch]."""
+        """An epoch's choices: int32 [steps, batch, 3] (down, right, flipped) and gains, float32 [steps, batch]."""
         far = np.rint(rng.uniform(-1, 1, (steps, batch, 2)) * (self.shift + 0.5) if self.shift else 0)
         moves = np.zeros((steps, batch, 3), np.int32)
         moves[..., :2] = np.clip(far, -self.reach, self.reach)

@@ -32,6 +32,8 @@ ADAM_EPSILON = 1e-7
 # A pool is this many times the largest layer's noise, and serves for at least so many steps.
 POOL_FACTOR = 2
 POOL_STEPS = 100
+# A window begins at a multiple of so many floats (a cache line): TensorFlow then hands it out without copying.
+POOL_ROW = 16
 
 
 class TrainingDiverged(RuntimeError):
@@ -40,9 +42,12 @@ class TrainingDiverged(RuntimeError):
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One epoch: `loss` is the mean cross-entropy of its training batches (nats, without the KL), `accuracy` the fraction of
-    them classified rightly while training, `val_accuracy` that of the validation set after it (None: not evaluated),
-    `seconds` its training without validation and tracing."""
+    """One epoch, counted from 0.
+
+    `loss` is the mean cross-entropy of its training batches (nats, without the KL), `accuracy` the fraction of them
+    classified rightly while training, `val_accuracy` that of the validation set after it (None: not evaluated),
+    `seconds` its training, without validation.
+    """
 
     epoch: int
     loss: float
@@ -53,8 +58,7 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class History:
-    """A training run: its epochs, the KL at its end (nats), and seconds spent on tracing the graphs, on training and on
-    evaluation."""
+    """A training run: its epochs, the KL at its end (nats), the number of images trained on, and where time went."""
 
     epochs: tuple[EpochResult, ...]
     kl: float
@@ -94,8 +98,8 @@ def fit(
 
     The model's layers stay in the phases they are in. `progress` is called after every epoch, and ends training by
     returning True. Validation is evaluated every `validate_every` epochs and after the last. The same seed, weights
-    and data give the same result on one thread. Raises TrainingDiverged, and leaves the weights as they were at the last
-    evaluation, or at the start.
+    and data give the same result on one thread. Raises TrainingDiverged, and leaves the weights as they were at the
+    last evaluation, or at the start.
     """
     trainer = Trainer(model, images, labels, schedule, augmentation or Augmentation(), seed, pooled_noise)
     evaluator = Evaluator(model) if validation is not None else None
@@ -180,7 +184,7 @@ class Trainer:
         self.rng = np.random.default_rng(seed)
         self.order = _Order(self.count, self.rng)
         self.pooled_noise = pooled_noise
-        self.pool = tf.zeros([1])
+        self.pool = tf.zeros([1, POOL_ROW])
         self.pool_age = POOL_STEPS
         self.largest_noise = 0
         self._gather_variables(seed)
@@ -213,7 +217,7 @@ class Trainer:
             variable.assign(value)
 
     def _gather_variables(self, seed: int) -> None:
-        """Order the parameters: kernels in the variational phase first, as their variances are in a group of their own."""
+        """Order the parameters: kernels in the variational phase first, like their variances in a group apart."""
         self.noisy = [layer for layer in variational_layers(self.model) if layer.phase == VARIATIONAL]
         trainable = list(self.model.trainable_variables)
         means = [layer.kernel for layer in self.noisy if layer.kernel.trainable]
@@ -245,7 +249,7 @@ class Trainer:
             tf.TensorSpec([None, self.batch, 3], tf.int32),
             tf.TensorSpec([None, self.batch], tf.float32),
             tf.TensorSpec([None, max(1, self.noisy_layers)], tf.int32),
-            tf.TensorSpec([None], tf.float32),
+            tf.TensorSpec([None, POOL_ROW], tf.float32),
             *[tf.TensorSpec(value.shape, value.dtype) for value in self.state],
         ]
 
@@ -338,17 +342,19 @@ class Trainer:
             nonlocal asked
             size = int(np.prod(like.shape))
             self.largest_noise = max(self.largest_noise, size)
-            window = windows[asked % max(1, self.noisy_layers)] % (tf.size(pool) - size + 1)
+            rows = -(-size // POOL_ROW)
+            window = windows[asked % max(1, self.noisy_layers)] % (tf.shape(pool)[0] - rows + 1)
             asked += 1
-            return tf.reshape(tf.slice(pool, [window], [size]), like.shape)
+            flat = tf.reshape(tf.slice(pool, [window, 0], [rows, POOL_ROW]), [rows * POOL_ROW])
+            return tf.reshape(flat[:size], like.shape)
 
         return noise
 
     def _renew_pool(self) -> None:
         if self.largest_noise and self.pool_age >= POOL_STEPS:
-            size = POOL_FACTOR * self.largest_noise
+            rows = POOL_FACTOR * -(-self.largest_noise // POOL_ROW)
             key = self.rng.integers(0, 2**31 - 1, 2, dtype=np.int32)
-            self.pool = tf.random.stateless_normal([size], key)
+            self.pool = tf.random.stateless_normal([rows, POOL_ROW], key)
             self.pool_age = 0
         self.pool_age += self.steps
 

@@ -67,7 +67,7 @@ class Schedule:
         """The factor of the KL in each step (not yet divided by the number of samples), float64 [total_steps]."""
         step = np.arange(total_steps)
         begin, length = self.kl_delay * total_steps, max(1.0, self.kl_warmup * total_steps)
-        return self.kl_weight * np.clip((step - begin) / length, 0, 1)
+        return self.kl_weight * np.clip((step + 1 - begin) / length, 0, 1)
 
     def adam_corrections(self, total_steps: int) -> np.ndarray:
         """Adam's factor of the learning rate that undoes the moments' start from zero, float64 [total_steps]."""
