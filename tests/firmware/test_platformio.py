@@ -3,6 +3,7 @@ PlatformIO folder."""
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -107,8 +108,7 @@ def test_pio_and_hil_build_the_same_image(project, builder: Builder, tmp_path, m
     assert read_footprint(project.elf).build_id == image.build_id
 
 
-def test_pio_compiles_a_tflite_and_hil_measures_what_runs(project, tmp_path):
-    from hil.measurer import measure_running
+def test_pio_compiles_a_tflite_and_hil_measures_what_runs(project):
     from support.tflite_models import small_digits_like_tflite
 
     (project.folder / "model.tflite").write_bytes(small_digits_like_tflite())
@@ -120,9 +120,21 @@ def test_pio_compiles_a_tflite_and_hil_measures_what_runs(project, tmp_path):
     finally:
         ini.write_text(text)
     assert result.returncode == 0, result.stdout + result.stderr
-    measurement = measure_running(project.url, project.folder / ".pio/build", tmp_path)
-    assert measurement.bit_exact
-    assert measurement.flash_total == read_footprint(project.elf).flash_total
+    # Both from the copy: what runs, its ELF and its .tflite are found by the build id.
+    measured = subprocess.run(
+        [sys.executable, "-m", "hil.measure", "--json"],
+        cwd=project.folder,
+        env=project.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert measured.returncode == 0, measured.stderr
+    record = json.loads(measured.stdout)
+    assert record["bit_exact"] is True
+    assert record["target"] == project.url
+    assert record["flash_total"] == read_footprint(project.elf).flash_total
 
 
 def test_upload_replaces_and_stop_ends_the_emulator(project, model):
