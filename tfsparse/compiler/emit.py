@@ -180,12 +180,23 @@ def _call(layer: Layer, plan: Plan) -> list[str]:
     return [f"{kind}_run(&{layer.name}, {', '.join(inputs)}, arena + {output}{last});"]
 
 
-def _multipliers(layer: Layer) -> tuple[Multiplier, ...]:
-    if isinstance(layer, Weighted):
-        return layer.multipliers
-    if isinstance(layer, Rescale | Mean):
-        return (layer.multiplier,)
-    return ()
+def _scaled_sums(layer: Layer) -> list[tuple[int, Multiplier]]:
+    """What the layer's kernel multiplies at run time with two roundings: (bound of its magnitude, factor)."""
+    if isinstance(layer, Convolution):
+        bounds = layer.sum_bounds()
+        return list(zip(bounds.tolist(), layer.multipliers, strict=True))
+    if isinstance(layer, Rescale):
+        return [(255, layer.multiplier)]
+    if isinstance(layer, Mean):
+        return [(255 * layer.pixels, layer.multiplier)]
+    if isinstance(layer, Add):
+        return [*((255 << 20, m) for m in layer.input_multipliers), (255 << 20, layer.output_multiplier)]
+    return []
+
+
+def _fits_short_way(bound: int, by: Multiplier) -> bool:
+    """Whether tfs_scale may take its short way: no left shift, and twice the rounded product plus a half fits."""
+    return -29 <= by.shift <= 0 and 2 * ((bound * by.mantissa >> 31) + 1) + (1 << -by.shift) < 1 << 31
 
 
 def _switches(program: Program) -> list[str]:
@@ -195,8 +206,8 @@ def _switches(program: Program) -> list[str]:
     switches = [f"TFS_{name.upper()}" for name in ("dense", "bitmap") if any(e.format == name for e in encoded)]
     sizes = {8 * e.table("bias").values.itemsize for e in encoded if e.table("bias")}
     switches += [f"TFS_BIAS_{size}" for size in sorted(sizes)]
-    if any(m.shift > 0 for layer in program.network.layers for m in _multipliers(layer)):
-        switches.append("TFS_LEFT_SHIFT")
+    if not all(_fits_short_way(*scaled) for layer in program.network.layers for scaled in _scaled_sums(layer)):
+        switches.append("TFS_ANY_SCALE")
     if convolutions:
         switches.append(f"TFS_CONV_BLOCK {max(map(conv_block, convolutions))}")
     return [f"#define {switch}" for switch in switches]

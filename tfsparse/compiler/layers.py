@@ -74,6 +74,11 @@ class Weighted(Layer):
     def nnz(self) -> int:
         return int(np.count_nonzero(self.weights))
 
+    def sum_bounds(self) -> np.ndarray:
+        """The largest magnitude of each output channel's sum over all inputs, bias included: int64 [outputs]."""
+        largest = max(127 - self.input_zero, 128 + self.input_zero)
+        return np.abs(self.bias.astype(np.int64)) + largest * np.abs(self.weights.astype(np.int64)).sum(axis=1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Convolution(Weighted):

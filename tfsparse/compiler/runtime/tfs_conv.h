@@ -6,6 +6,8 @@
 #ifndef TFS_CONV_H
 #define TFS_CONV_H
 
+#include <string.h>
+
 #include "tfs_weights.h"
 
 typedef struct {
@@ -21,71 +23,98 @@ typedef struct {
     uint8_t block; /* pixels of a row computed together, at most TFS_CONV_BLOCK */
 } tfs_conv;
 
+/* sums[i] += x[i * step] * weight for i < n, n at least 1. Apart, so that all it needs stays in registers. */
+TFS_NOINLINE static void tfs_conv_tap(int32_t *sums, int n, const int8_t *x, int step, int weight)
+{
+    if (n & 1) {
+        *sums++ += *x * weight;
+        x += step;
+    }
+    for (n >>= 1; n > 0; n--) {
+        sums[0] += x[0] * weight;
+        sums[1] += x[step] * weight;
+        x += 2 * step;
+        sums += 2;
+    }
+}
+
+/* From sums to outputs of one channel. */
+TFS_NOINLINE static void tfs_conv_finish(const tfs_conv *l, int channel, const int32_t *sums, int pixels, int32_t base,
+                                         int8_t *to)
+{
+    const int32_t multiplier = l->w.multiplier[channel];
+    const int shift = l->w.shift[channel];
+    const int zero = l->w.output_zero, lowest = l->w.lowest, highest = l->w.highest;
+    for (int p = 0; p < pixels; p++) {
+        *to = tfs_clamp(tfs_scale(sums[p] + base, multiplier, shift) + zero, lowest, highest);
+        to += l->out_channels;
+    }
+}
+
 static void tfs_conv_run(const tfs_conv *l, const int8_t *in, int8_t *out)
 {
-    const int step = l->stride_width * l->in_channels;
     const int zero = l->w.input_zero;
+    const int stride = l->stride_width;
+    const int step = stride * l->in_channels;
     int32_t sums[TFS_CONV_BLOCK];
     for (int row = 0; row < l->out_height; row++) {
         for (int column = 0; column < l->out_width; column += l->block) {
             const int pixels = l->out_width - column < l->block ? l->out_width - column : l->block;
-            int first_channel = 0;
+            const int8_t *group = in;
             int left_in_group = l->per_group;
             tfs_stream stream;
             tfs_stream_open(&stream, &l->w);
             for (int channel = 0; channel < l->out_channels; channel++) {
-                const int32_t bias = tfs_bias(&l->w, channel);
+                /* Sums take x * w; what the zero point adds to that is the same for all pixels and goes off at the end.
+                 * A tap outside the map counts as if x were the zero point. */
+                int32_t base = tfs_bias(&l->w, channel);
                 int y = row * l->stride_height - l->pad_top;
-                for (int p = 0; p < pixels; p++) {
-                    sums[p] = bias;
-                }
+                memset(sums, 0, sizeof sums);
                 for (int ky = 0; ky < l->kernel_height; ky++, y += l->dilation_height) {
-                    int x = column * l->stride_width - l->pad_left;
+                    int x = column * stride - l->pad_left;
                     for (int kx = 0; kx < l->kernel_width; kx++, x += l->dilation_width) {
-                        int begin = -1, end = 0; /* pixels whose tap lies inside the map; found when first needed */
-                        for (int c = 0; c < l->run; c++) {
-                            int weight;
-                            const int8_t *source;
-                            if (!tfs_stream_next(&stream)) {
-                                continue;
+                        int c = tfs_stream_zeros(&stream, l->run);
+                        int begin = 0, end; /* pixels whose tap lies inside the map */
+                        int at = x;
+                        int32_t total = 0;
+                        const int8_t *source = group;
+                        if (c == l->run) {
+                            continue;
+                        }
+                        for (; at < 0 && begin < pixels; at += stride) {
+                            begin++;
+                        }
+                        end = begin;
+                        if (y >= 0 && y < l->in_height && begin < pixels && at < l->in_width) {
+                            source += (y * l->in_width + at) * l->in_channels;
+                            for (; end < pixels && at < l->in_width; at += stride) {
+                                end++;
                             }
-                            weight = *stream.value++;
-                            if (begin < 0) {
-                                int at = x;
-                                for (begin = 0; at < 0; at += l->stride_width) {
-                                    begin++;
-                                }
-                                if (y >= 0 && y < l->in_height) {
-                                    for (end = begin; end < pixels && at < l->in_width; at += l->stride_width) {
-                                        end++;
-                                    }
-                                }
+                        }
+                        do {
+                            const int weight = tfs_stream_take(&stream);
+                            total += weight;
+                            if (begin < end) {
+                                tfs_conv_tap(sums + begin, end - begin, source + c, step, weight);
                             }
-                            if (begin >= end) {
-                                continue;
-                            }
-                            source = in + ((y * l->in_width + x + begin * l->stride_width) * l->in_channels +
-                                           first_channel + c);
-                            for (int32_t *sum = sums + begin; sum < sums + end; sum++) {
-                                *sum += (*source - zero) * weight;
-                                source += step;
-                            }
+                            c++;
+                            c += tfs_stream_zeros(&stream, l->run - c);
+                        } while (c < l->run);
+                        total *= zero;
+                        base -= total;
+                        for (int p = 0; p < begin; p++) {
+                            sums[p] += total;
+                        }
+                        for (int p = end; p < pixels; p++) {
+                            sums[p] += total;
                         }
                     }
                 }
-                {
-                    const int32_t multiplier = l->w.multiplier[channel];
-                    const int shift = l->w.shift[channel];
-                    int8_t *to = out + ((row * l->out_width + column) * l->out_channels + channel);
-                    for (int p = 0; p < pixels; p++) {
-                        const int32_t x = tfs_scale(sums[p], multiplier, shift) + l->w.output_zero;
-                        *to = tfs_clamp(x, l->w.lowest, l->w.highest);
-                        to += l->out_channels;
-                    }
-                }
+                tfs_conv_finish(l, channel, sums, pixels, base,
+                                out + ((row * l->out_width + column) * l->out_channels + channel));
                 if (--left_in_group == 0) {
                     left_in_group = l->per_group;
-                    first_channel += l->run;
+                    group += l->run;
                 }
             }
         }

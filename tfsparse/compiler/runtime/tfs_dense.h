@@ -16,10 +16,10 @@ static void tfs_dense_run(const tfs_dense *l, const int8_t *in, int8_t *out)
         tfs_stream_open(&stream, &l->w);
         for (int unit = 0; unit < l->outputs; unit++) {
             int32_t sum = tfs_bias(&l->w, unit);
-            for (int i = 0; i < l->inputs; i++) {
-                if (tfs_stream_next(&stream)) {
-                    sum += (in[i] - l->w.input_zero) * *stream.value++;
-                }
+            for (int i = tfs_stream_zeros(&stream, l->inputs); i < l->inputs;) {
+                sum += (in[i] - l->w.input_zero) * tfs_stream_take(&stream);
+                i++;
+                i += tfs_stream_zeros(&stream, l->inputs - i);
             }
             sum = tfs_scale_once(sum, l->w.multiplier[unit], l->w.shift[unit]) + l->w.output_zero;
             *out++ = tfs_clamp(sum, l->w.lowest, l->w.highest);

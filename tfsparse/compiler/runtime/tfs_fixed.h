@@ -4,6 +4,12 @@
 
 #include <stdint.h>
 
+#ifdef __GNUC__
+#define TFS_NOINLINE __attribute__((noinline))
+#else
+#define TFS_NOINLINE
+#endif
+
 /* round(a * b / 2^31), half up: two Q0.31 factors. The sum cannot overflow as b is never -2^31. */
 static inline int32_t tfs_high_product(int32_t a, int32_t b)
 {
@@ -17,15 +23,18 @@ static inline int32_t tfs_round_shift(int32_t x, int bits)
     return (x >> bits) + (((uint32_t)x & mask) > (mask >> 1) + (x < 0));
 }
 
-/* x * multiplier * 2^(shift - 31), rounded twice as TFLite does it. */
+/* x * multiplier * 2^(shift - 31), rounded twice as TFLite does it: to an integer, then half away from zero. */
 static inline int32_t tfs_scale(int32_t x, int32_t multiplier, int shift)
 {
-#ifdef TFS_LEFT_SHIFT /* some factor of this model is 1 or more; the reference wraps around, too */
-    if (shift > 0) {
+#ifdef TFS_ANY_SCALE /* this model has factors above 1, or sums too large for the short way below */
+    if (shift > 0) { /* the reference wraps around, too */
         return tfs_high_product((int32_t)((uint32_t)x << shift), multiplier);
     }
-#endif
     return tfs_round_shift(tfs_high_product(x, multiplier), -shift);
+#else
+    const int32_t high = tfs_high_product(x, multiplier);
+    return (2 * high + (high >> 31) + (1 << -shift)) >> (1 - shift); /* one bit more, so that shift 0 is no exception */
+#endif
 }
 
 /* The same product rounded once, half up: what TFLite's fully connected layer does. */

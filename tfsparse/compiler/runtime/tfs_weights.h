@@ -20,9 +20,9 @@ typedef struct {
 
 /* A reader of a weight stream. */
 typedef struct {
-    const int8_t *value;
-    const uint8_t *bitmap;
-    uint32_t bits; /* what is left of the current byte of the bitmap, below a 1 that marks the byte's end */
+    const int8_t *value;   /* the next stored weight */
+    const uint8_t *bitmap; /* NULL: every weight is stored */
+    uint32_t bits;         /* what is left of the current byte of the bitmap, below a 1 that marks its end */
 } tfs_stream;
 
 static inline void tfs_stream_open(tfs_stream *s, const tfs_weights *w)
@@ -32,26 +32,60 @@ static inline void tfs_stream_open(tfs_stream *s, const tfs_weights *w)
     s->bits = 1;
 }
 
-/* Whether the next weight of the stream is stored (then it is *s->value++). */
-static inline int tfs_stream_next(tfs_stream *s)
+#ifdef TFS_BITMAP
+static inline int tfs_trailing_zeros(uint32_t x)
+{
+#ifdef __GNUC__
+    return __builtin_ctz(x);
+#else
+    int n = 0;
+    while ((x & 1u) == 0) {
+        x >>= 1;
+        n++;
+    }
+    return n;
+#endif
+}
+#endif
+
+/* Skip weights that are zero, `limit` at most; returns their number. If it is less than limit, a stored one is next. */
+static inline int tfs_stream_zeros(tfs_stream *s, int limit)
 {
 #ifdef TFS_BITMAP
+    int skipped = 0;
 #ifdef TFS_DENSE
     if (s->bitmap == NULL) {
-        return 1;
+        return 0;
     }
 #endif
-    int bit;
-    if (s->bits == 1) {
-        s->bits = *s->bitmap++ | 0x100u;
+    while (skipped < limit) {
+        int zeros;
+        if (s->bits == 1) {
+            s->bits = *s->bitmap++ | 0x100u;
+        }
+        zeros = tfs_trailing_zeros(s->bits);
+        if (zeros > limit - skipped) {
+            zeros = limit - skipped;
+        }
+        s->bits >>= zeros;
+        skipped += zeros;
+        if (s->bits != 1) {
+            break;
+        }
     }
-    bit = (int)(s->bits & 1u);
-    s->bits >>= 1;
-    return bit;
+    return skipped;
 #else
     (void)s;
-    return 1;
+    (void)limit;
+    return 0;
 #endif
+}
+
+/* The stored weight that is next. */
+static inline int tfs_stream_take(tfs_stream *s)
+{
+    s->bits >>= 1; /* without a bitmap this does no harm */
+    return *s->value++;
 }
 
 static int32_t tfs_bias(const tfs_weights *w, int channel)

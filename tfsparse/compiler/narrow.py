@@ -1,0 +1,82 @@
+"""Multipliers with fewer bits that give the very same outputs: lossless, as the sums that a layer can reach are bounded.
+
+A requantised output is a staircase of its sum x: it is at least k exactly where x * m >= N_k, with m the mantissa and
+N_k set by shift and rounding. So step k sits at t_k = ceil(N_k / m), and another mantissa m' puts it at the same place
+where (t_k - 1) * m' < N_k <= t_k * m'. All steps inside the reachable range of x together leave an interval for m', from
+which the number with most trailing zeros is taken.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfsparse.compiler.fixedpoint import Multiplier
+from tfsparse.compiler.layers import FullyConnected, Weighted
+
+_DEEPEST_SHIFT = -22  # N_k then fits into 64 bits
+_SMALLEST, _LARGEST = 1 << 30, (1 << 31) - 1
+
+
+def roundest(low: int, high: int) -> int:
+    """The integer in [low, high] with most trailing zero bits; low <= high, low >= 1."""
+    for zeros in reversed(range(high.bit_length())):
+        candidate = -(-low >> zeros) << zeros
+        if candidate <= high:
+            return candidate
+    raise AssertionError(f"no integer in [{low}, {high}]")
+
+
+def _steps(by: Multiplier, low: int, high: int, once: bool) -> np.ndarray:
+    """N_k for k = low + 1 .. high: int64. `once`: rounded once, half up; otherwise to an integer first, then half away
+    from zero, as TFLite's convolutions do."""
+    k = np.arange(low + 1, high + 1, dtype=np.int64)
+    bits = -by.shift
+    if once:
+        return (2 * k - 1) << (30 + bits)
+    # The rounded product must reach k * 2^bits - 2^(bits - 1), one more where that is negative and halves go down.
+    product = k if bits == 0 else (k << bits) - (1 << (bits - 1)) + (k <= 0)
+    return (product << 31) - (1 << 30)
+
+
+def same_outputs(by: Multiplier, reach: tuple[int, int], steps: np.ndarray) -> tuple[int, int]:
+    """The interval of mantissas that keep all `steps` where they are, for sums x in `reach` (both ends included)."""
+    least, most = reach
+    at = np.clip(-(-steps // by.mantissa), least, most + 1)
+    low, high = _SMALLEST, _LARGEST
+    # x * m' >= N for x = at, x * m' < N for x = at - 1, each where that x can be reached.
+    for x, n, reaches in ((at, steps, True), (at - 1, steps - 1, False)):
+        inside = (x >= least) & (x <= most)
+        for sign in (1, -1):
+            chosen = inside & (np.sign(x) == sign)
+            if not chosen.any():
+                continue
+            if reaches == (sign > 0):
+                low = max(low, int((-(-n[chosen] // x[chosen])).max()))
+            else:
+                high = min(high, int((n[chosen] // x[chosen]).min()))
+    return low, high
+
+
+def narrow_multiplier(by: Multiplier, reach: tuple[int, int], outputs: tuple[int, int], once: bool) -> Multiplier:
+    """A multiplier of the same shift and at most as many bits that gives the same output for each sum in `reach`.
+
+    `outputs`: lowest and highest output of interest, before the zero point is added; beyond them it is clamped.
+    """
+    if not (_SMALLEST <= by.mantissa <= _LARGEST and _DEEPEST_SHIFT <= by.shift <= 0):
+        return by
+    low, high = same_outputs(by, reach, _steps(by, *outputs, once))
+    return Multiplier(roundest(low, high), by.shift)
+
+
+def narrow_multipliers(layer: Weighted) -> tuple[Multiplier, ...]:
+    """The layer's multipliers with as few bits as its weights and biases allow."""
+    weights = layer.weights.astype(np.int64)
+    ends = weights * (-128 - layer.input_zero), weights * (127 - layer.input_zero)
+    least = np.minimum(*ends).sum(axis=1) + layer.bias
+    most = np.maximum(*ends).sum(axis=1) + layer.bias
+    outputs = layer.lowest - layer.output_zero, layer.highest - layer.output_zero
+    once = isinstance(layer, FullyConnected)
+    return tuple(
+        narrow_multiplier(by, reach, outputs, once)
+        for by, reach in zip(layer.multipliers, zip(least.tolist(), most.tolist(), strict=True), strict=True)
+    )
