@@ -84,7 +84,9 @@ class Device:
         self.name = name or url
         self._buffer = bytearray()
         try:
-            self._port = serial.serial_for_url(url, baudrate=BAUD, timeout=0.1, write_timeout=PATIENCE)
+            # Two programs on one tty would each read half of the replies; a socket has only one client anyway.
+            alone = {} if "://" in url else {"exclusive": True}
+            self._port = serial.serial_for_url(url, baudrate=BAUD, timeout=0.1, write_timeout=PATIENCE, **alone)
         except (serial.SerialException, OSError, ValueError) as error:
             raise DeviceError(_no_port(url, error)) from error
 
@@ -166,7 +168,8 @@ class Device:
         errors = [line[3:-1] for line in lines if line.startswith("e-[")]
         if "m-init-done" in lines:
             reason = f": {errors[0]}" if errors else ""
-            raise FaultError(f"the firmware restarted during '{text}'{reason}")
+            way_out = "; give the board more stack_size in its board.json" if "Stack overflow" in reason else ""
+            raise FaultError(f"the firmware restarted during '{text}'{reason}{way_out}")
         if errors:
             raise RefusedError(text, errors[0])
         return lines
@@ -262,4 +265,6 @@ def _no_port(url: str, error: Exception) -> str:
     if "://" in url:
         return f"nothing answers on {url} ({error}); start the firmware there, e.g. with: pio run -t upload"
     found = ", ".join(port.device for port in list_ports.comports()) or "none"
+    if "lock" in str(error):
+        return f"another program uses the port {url}; end it first"
     return f"the port {url} cannot be opened ({error}); ports found: {found}"

@@ -61,7 +61,7 @@ def quantize(samples: np.ndarray, compiled: CompiledModel) -> np.ndarray:
     """Samples as a user has them -> int8 [N, *input_shape without batch] at the model's border.
 
     int8 is taken as it is; uint8 as images, 0..255 standing for 0..1; floats in the model's own units.
-    Raises UserError for another type or for shapes that do not fit.
+    Raises UserError for another type, for shapes that do not fit, for no samples and for numbers that are none.
     """
     shape = _sample_shape(compiled)
     size = int(np.prod(samples.shape[1:]))
@@ -69,6 +69,8 @@ def quantize(samples: np.ndarray, compiled: CompiledModel) -> np.ndarray:
         raise UserError(
             f"the inputs have the shape {list(samples.shape)}; this model needs [N, {', '.join(map(str, shape))}]"
         )
+    if not len(samples):
+        raise UserError("there are no inputs; give at least one")
     samples = samples.reshape(len(samples), *shape)
     if samples.dtype == np.int8:
         return samples
@@ -76,6 +78,8 @@ def quantize(samples: np.ndarray, compiled: CompiledModel) -> np.ndarray:
         real = samples.astype(np.float32) / np.float32(255)
     elif np.issubdtype(samples.dtype, np.floating):
         real = samples.astype(np.float32)
+        if not np.isfinite(real).all():
+            raise UserError("the inputs hold infinite values or NaN; give finite numbers")
     else:
         raise UserError(f"the inputs have the type {samples.dtype}; use int8, uint8 (images) or float32")
     q = np.rint(real / np.float32(compiled.input_scale)) + compiled.input_zero_point

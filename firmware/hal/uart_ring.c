@@ -39,7 +39,8 @@ uint32_t hal_uart_lost(void) {
 
 void hal_wait(void) {
     /* Asleep rather than spinning: an emulator that counts instructions takes input a hundred times slower while its
-     * processor is busy. With interrupts masked WFI still wakes on a pending one: no byte can slip in between the check and the sleep. */
+     * processor is busy. With interrupts masked WFI still wakes on a pending one: no byte can slip in between the
+     * check and the sleep. */
     irq_disable();
     if (head == tail) {
         __asm volatile("wfi" ::: "memory");

@@ -222,6 +222,14 @@ def test_wrong_models(project, more, message):
     assert "Traceback" not in result.stdout + result.stderr
 
 
+def test_a_model_too_big_for_the_chip(project, tmp_path):
+    big = handmade_model(tmp_path / "big", outputs=200_000)
+    result = project.pio("run", TFSPARSE_MODEL=str(big.directory))
+    assert result.returncode != 0
+    assert "Error: the model is too big for STM32F405" in result.stderr
+    assert "bytes of RAM where the chip has 131,072" in result.stderr
+
+
 def test_missing_toolchain(project, tmp_path):
     for tool in ("sh", "env"):
         (tmp_path / tool).symlink_to(shutil.which(tool))

@@ -40,9 +40,12 @@ def sentence(result: subprocess.CompletedProcess[str]) -> str:
 
 def test_help_answers_at_once():
     measure("--help")  # once, so that the byte code is there
-    start = time.monotonic()
-    assert measure("--help").returncode == 0
-    assert time.monotonic() - start < 0.5
+    seconds = []
+    for _ in range(3):  # the machine may be busy with something else
+        start = time.monotonic()
+        assert measure("--help").returncode == 0
+        seconds.append(time.monotonic() - start)
+    assert min(seconds) < 0.5
 
 
 def test_neither_tensorflow_nor_keras_is_imported(digits_tflite):

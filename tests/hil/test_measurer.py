@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import subprocess
 import time
 from dataclasses import replace
 
@@ -10,9 +13,12 @@ import pytest
 
 import tfsparse.compiler
 from hil.build import TooBigError
+from hil.device import Device
+from hil.emulator import _command
 from hil.footprint import read_footprint
 from hil.measure import Measurement, MeasurementError, Measurer
 from hil.measurer import accuracy_of, check_build, check_image
+from hil.recipe import load_board
 from support.tflite_models import reference_outputs
 from tfsparse.compiler import compile_model
 from tfsparse.errors import UserError
@@ -150,7 +156,7 @@ def test_a_model_that_remembers_is_an_error(measurer, digits_tflite, tampered):
 
 
 def test_plan_and_image_are_compared(builder_image, digits_tflite, tmp_path):
-    image, compiled = builder_image
+    image, compiled, _ = builder_image
     check_image(image, compiled)
     with pytest.raises(MeasurementError, match="arena"):
         check_image(image, replace(compiled, arena=compiled.arena + 1))
@@ -164,7 +170,8 @@ def builder_image(measurer, digits_tflite, tmp_path):
 
     compiled = compile_model(digits_tflite, tmp_path / "model")
     source = ModelSource(compiled.directory, compiled.sources)
-    return read_footprint(measurer._builder.build(tmp_path / "firmware.elf", "sparse", source)), compiled
+    elf = measurer._builder.build(tmp_path / "firmware.elf", "sparse", source)
+    return read_footprint(elf), compiled, elf
 
 
 def test_another_build_is_refused():
@@ -198,6 +205,14 @@ def test_a_missing_file(measurer, tmp_path):
 def test_inputs_of_a_wrong_shape(measurer, digits_tflite, shape):
     with pytest.raises(UserError, match=r"needs \[N, 8, 8, 1\]"):
         measurer.measure(digits_tflite, np.zeros(shape, np.int8))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"), [(np.zeros((0, 8, 8, 1)), "no inputs"), (np.full((1, 64), np.nan), "NaN")]
+)
+def test_inputs_that_are_none(measurer, digits_tflite, inputs, reason):
+    with pytest.raises(UserError, match=reason):
+        measurer.measure(digits_tflite, inputs)
 
 
 def test_inputs_of_a_wrong_type(measurer, digits_tflite):
@@ -240,6 +255,26 @@ def big_model(kind: str) -> bytes:
         inputs = layers.Input(batch_shape=(1, 300, 300, 1))
         outputs = layers.MaxPooling2D(100)(layers.Conv2D(1, 3, padding="same")(inputs))
     return convert(tf.keras.Model(inputs, outputs), np.random.default_rng(0).random((2, *inputs.shape[1:]), np.float32))
+
+
+def test_a_serial_port_of_the_system(measurer, digits_tflite, builder_image, tmp_path):
+    """/dev/pts/N instead of a socket: the way to a board."""
+    command = _command(builder_image[2], load_board(), socket.socket(), wait=False)
+    command[command.index("-chardev") + 1] = "pty,id=uart"
+    qemu = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        port = re.search(r"/dev/pts/\d+", qemu.stdout.readline())[0]
+        with Measurer(port, workdir=tmp_path) as there:
+            measurement = there.measure(digits_tflite)
+            with Device(port), pytest.raises(UserError, match="another program uses the port"):
+                there.measure(digits_tflite)
+        emulated = measurer.measure(digits_tflite)
+        assert measurement.bit_exact
+        assert replace(measurement, target="", seconds={}) == replace(emulated, target="", seconds={})
+    finally:
+        qemu.kill()
+        qemu.wait()
+        qemu.stdout.close()
 
 
 def test_unknown_runtime_and_target():

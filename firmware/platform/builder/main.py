@@ -1,6 +1,8 @@
 """SCons script of `pio run`: builds the image that hil.recipe describes and puts it on the emulator."""
 
 import os
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,8 +13,9 @@ project = Path(env.subst("$PROJECT_DIR"))
 sys.path.insert(0, str(project))
 
 from hil import pio  # noqa: E402  (found only through the line above)
+from hil.build import link_error  # noqa: E402
 from hil.emulator import stop_detached  # noqa: E402
-from hil.recipe import TOOLCHAIN, TOOLCHAIN_HINT  # noqa: E402
+from hil.recipe import TOOLCHAIN, TOOLCHAIN_HINT, load_board  # noqa: E402
 from tfsparse.errors import UserError  # noqa: E402
 
 build_dir = Path(env.subst("$BUILD_DIR"))
@@ -38,6 +41,15 @@ def upload(target, source, env):
     except UserError as error:
         fail(error)
     print(f"The firmware runs on {url}; talk to it with: pio device monitor; end it with: pio run -t stop")
+
+
+def link(target, source, env):
+    """SCons' own link command; where it fails, one sentence instead of the linker's many lines."""
+    command = env.subst("$LINK -o $TARGET $LINKFLAGS $SOURCES $_LIBDIRFLAGS $_LIBFLAGS", target=target, source=source)
+    result = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False, env=env["ENV"])
+    if result.returncode:
+        sys.stderr.write(f"Error: {link_error(result.stderr, load_board(board))}\n")
+    return result.returncode
 
 
 def stop(target, source, env):
@@ -73,6 +85,7 @@ env.Replace(
     CCFLAGS=list(recipe.compile_flags),
     CPPPATH=[str(path) for path in recipe.include_dirs],
     LINKFLAGS=list(recipe.link_flags),
+    LINKCOM=env.Action(link, "Linking $TARGET"),
     LDSCRIPT_PATH=str(recipe.linker_script),
     SIZEPRINTCMD="$SIZETOOL -B -d $SOURCES",
     SIZECHECKCMD="$SIZETOOL -A -d $SOURCES",
