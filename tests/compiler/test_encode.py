@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tfsparse.compiler.encode import bitmap, dense, encode, narrowest, unpack_bitmap
+from tfsparse.compiler.encode import (
+    ChannelFormat,
+    bitmap,
+    dense,
+    encode,
+    pack_channels,
+    unpack_bitmap,
+    unpack_channels,
+)
 from tfsparse.compiler.fixedpoint import Multiplier
 from tfsparse.compiler.layers import FullyConnected
 
@@ -44,15 +52,29 @@ def test_the_smaller_format_is_chosen_by_exact_bytes(weights: np.ndarray) -> Non
         np.testing.assert_array_equal(dense(weights)[0].values, weights.reshape(-1))
 
 
-@given(hnp.arrays(np.int32, st.integers(1, 30), elements=st.integers(-(2**31), 2**31 - 1) | st.integers(-200, 200)))
-def test_narrow_integers_are_the_same_and_as_narrow_as_can_be(values: np.ndarray) -> None:
-    narrow = narrowest(values)
-    np.testing.assert_array_equal(narrow, values)
-    half = {2: np.int8, 4: np.int16}.get(narrow.itemsize)
-    assert half is None or values.min() < np.iinfo(half).min or values.max() > np.iinfo(half).max
+MULTIPLIER = st.builds(Multiplier, st.integers(1 << 30, (1 << 31) - 1), st.integers(-31, 30))
 
 
-def test_no_bytes_for_biases_that_are_all_zero() -> None:
-    weights = np.ones((3, 4), np.int8)
-    assert encode(layer_of(weights)).table("bias") is None
-    assert encode(layer_of(weights, np.array([0, 0, 5], np.int32))).table("bias").size == 3
+@given(
+    st.lists(st.tuples(st.integers(-(2**31), 2**31 - 1) | st.integers(-200, 200), MULTIPLIER), min_size=1, max_size=9)
+)
+def test_channel_constants_round_trip(channels: list[tuple[int, Multiplier]]) -> None:
+    bias = np.array([bias for bias, _ in channels], np.int32)
+    multipliers = tuple(multiplier for _, multiplier in channels)
+    packed, form = pack_channels(bias, multipliers)
+    assert packed.size == -(-len(channels) * (form.bias_bits + form.mantissa_bits + form.shift_bits) // 8)
+    again, found = unpack_channels(packed, form, len(channels))
+    np.testing.assert_array_equal(again, bias)
+    assert found == multipliers
+
+
+def test_channel_constants_take_only_the_bits_they_need() -> None:
+    same = (Multiplier(3 << 29, -7), Multiplier(1 << 30, -7))
+    _, form = pack_channels(np.array([-4, 3], np.int32), same)
+    assert form == ChannelFormat(bias_bits=3, mantissa_bits=1, shift_bits=0, shift_base=7)
+    _, form = pack_channels(np.zeros(2, np.int32), (Multiplier(1 << 30, 2), Multiplier(1 << 30, -1)))
+    assert form == ChannelFormat(bias_bits=0, mantissa_bits=0, shift_bits=2, shift_base=-2)
+
+
+def test_no_bytes_for_constants_that_say_nothing() -> None:
+    assert encode(layer_of(np.ones((3, 4), np.int8))).table("constants") is None

@@ -1,7 +1,8 @@
 """int8 `.tflite` -> C99: `compile_model` writes a folder that any microcontroller project can take in.
 
-Only numpy is needed. The way: `reader` (bytes to dataclasses), `graph` (to layers with all numbers resolved), `encode`
-(weight formats), `schedule` (memory plan), `emit` (text), and the C kernels of `runtime/` that the network uses.
+Only numpy is needed. The way: `reader` (bytes to dataclasses), `graph` (to layers with all numbers resolved), `narrow`
+and `encode` (constants in few bytes), `schedule` (memory plan), `emit` (text), and those C kernels of `runtime/` that
+the network uses.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tfsparse.compiler.emit import Program, header_text, headers, source_text
 from tfsparse.compiler.encode import encode
 from tfsparse.compiler.graph import lower
 from tfsparse.compiler.layers import Network, Weighted
+from tfsparse.compiler.narrow import narrow
 from tfsparse.compiler.reader import read_model
 from tfsparse.compiler.schedule import blocks_of, distances_of, plan_memory
 from tfsparse.errors import UserError
@@ -62,7 +64,7 @@ class CompiledModel:
 
 def build_program(tflite: bytes, name: str) -> Program:
     """The whole compilation, up to the text: pure, no files."""
-    network = lower(read_model(tflite))
+    network = narrow(lower(read_model(tflite)))
     encoded = {layer.name: tables for layer in network.layers if (tables := encode(layer)) is not None}
     plan = plan_memory(blocks_of(network), distances_of(network))
     return Program(name, network, encoded, plan, count(network))

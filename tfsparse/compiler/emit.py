@@ -98,11 +98,11 @@ def _weights(layer: Weighted, encoded: Encoded) -> str:
     def name(role: str) -> str:
         return f"{layer.name}_{role}" if encoded.table(role) else "NULL"
 
-    bias = encoded.table("bias")
+    form = encoded.channels
+    bits = f"{form.bias_bits}, {form.mantissa_bits}, {form.shift_bits}, {form.shift_base}"
     return (
-        f"{{{name('weights')}, {name('bitmap')}, {name('bias')}, {name('multiplier')}, {name('shift')}, "
-        f"{layer.input_zero}, {layer.output_zero}, {layer.lowest}, {layer.highest}, "
-        f"{bias.values.itemsize if bias else 0}}}"
+        f"{{{name('weights')}, {name('bitmap')}, {name('constants')}, {layer.input_zero}, {layer.output_zero}, "
+        f"{layer.lowest}, {layer.highest}, {bits}}}"
     )
 
 
@@ -204,8 +204,6 @@ def _switches(program: Program) -> list[str]:
     encoded = program.encoded.values()
     convolutions = [layer for layer in program.network.layers if isinstance(layer, Convolution)]
     switches = [f"TFS_{name.upper()}" for name in ("dense", "bitmap") if any(e.format == name for e in encoded)]
-    sizes = {8 * e.table("bias").values.itemsize for e in encoded if e.table("bias")}
-    switches += [f"TFS_BIAS_{size}" for size in sorted(sizes)]
     if not all(_fits_short_way(*scaled) for layer in program.network.layers for scaled in _scaled_sums(layer)):
         switches.append("TFS_ANY_SCALE")
     if convolutions:

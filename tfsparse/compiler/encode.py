@@ -1,14 +1,16 @@
-"""Constant tables of a layer: the weights in the format that takes fewest bytes, biases and multipliers.
+"""Constant tables of a layer: the weights in the format that takes fewest bytes; biases and multipliers in few bits.
 
 Everything is lossless. A table is an array of the generated C; `payload` is the sum of their sizes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tfsparse.compiler.fixedpoint import Multiplier
 from tfsparse.compiler.layers import Add, Layer, Weighted
 
 
@@ -30,6 +32,7 @@ class Encoded:
 
     format: str
     tables: tuple[Table, ...]
+    channels: ChannelFormat | None = None  # of layers with weights
 
     @property
     def payload(self) -> int:
@@ -56,24 +59,78 @@ def unpack_bitmap(values: np.ndarray, bits: np.ndarray, count: int) -> np.ndarra
     return flat
 
 
-def narrowest(values: np.ndarray) -> np.ndarray:
-    """The same integers as int8, int16 or int32, whichever is the first to hold them all."""
-    for kind in (np.int8, np.int16):
-        if values.size == 0 or (values.min() >= np.iinfo(kind).min and values.max() <= np.iinfo(kind).max):
-            return values.astype(kind)
-    return values.astype(np.int32)
+@dataclass(frozen=True)
+class ChannelFormat:
+    """How the constants of a layer's output channels are packed, lowest bit first and without gaps.
+
+    For each channel in turn: a bias (two's complement), the `mantissa_bits` highest bits of the multiplier's mantissa
+    behind its leading 1, and its right shift less `shift_base`.
+    """
+
+    bias_bits: int
+    mantissa_bits: int
+    shift_bits: int
+    shift_base: int
+
+
+def _signed_bits(values: np.ndarray) -> int:
+    """Bits that hold all values in two's complement; 0 if all are zero."""
+    values = values.astype(np.int64)
+    widest = int(np.where(values < 0, ~values, values).max(initial=0))
+    return widest.bit_length() + 1 if np.any(values) else 0
+
+
+def _trailing_zeros(x: int) -> int:
+    return (x & -x).bit_length() - 1
+
+
+def pack_channels(bias: np.ndarray, multipliers: Sequence[Multiplier]) -> tuple[np.ndarray, ChannelFormat]:
+    """The packed constants, uint8, and their format. bias: int32 [channels]; mantissas in [2**30, 2**31)."""
+    right = [-m.shift for m in multipliers]
+    form = ChannelFormat(
+        bias_bits=_signed_bits(bias),
+        mantissa_bits=30 - min(_trailing_zeros(m.mantissa) for m in multipliers),
+        shift_bits=(max(right) - min(right)).bit_length(),
+        shift_base=min(right),
+    )
+    stream = position = 0
+    for value, multiplier in zip(bias.tolist(), multipliers, strict=True):
+        fields = (
+            (value, form.bias_bits),
+            (multiplier.mantissa - (1 << 30) >> 30 - form.mantissa_bits, form.mantissa_bits),
+            (-multiplier.shift - form.shift_base, form.shift_bits),
+        )
+        for field, bits in fields:
+            stream |= (field & ((1 << bits) - 1)) << position
+            position += bits
+    return np.frombuffer(stream.to_bytes(-(-position // 8), "little"), np.uint8), form
+
+
+def unpack_channels(packed: np.ndarray, form: ChannelFormat, count: int) -> tuple[np.ndarray, tuple[Multiplier, ...]]:
+    """The inverse of `pack_channels`, as the C code does it."""
+    stream = int.from_bytes(packed.tobytes(), "little")
+
+    def take(bits: int) -> int:
+        nonlocal stream
+        field, stream = stream & ((1 << bits) - 1), stream >> bits
+        return field
+
+    bias, multipliers = [], []
+    for _ in range(count):
+        value = take(form.bias_bits)
+        bias.append(value - (1 << form.bias_bits) if form.bias_bits and value >> (form.bias_bits - 1) else value)
+        mantissa = (1 << 30) + (take(form.mantissa_bits) << (30 - form.mantissa_bits))
+        multipliers.append(Multiplier(mantissa, -(form.shift_base + take(form.shift_bits))))
+    return np.array(bias, np.int32), tuple(multipliers)
 
 
 def _encode_weighted(layer: Weighted) -> Encoded:
     """All tables of a layer. Its weights are in stream order already: [outputs, taps]."""
     choices = {"dense": dense(layer.weights), "bitmap": bitmap(layer.weights)}
     name = min(choices, key=lambda name: sum(table.size for table in choices[name]))
-    tables = [*choices[name]]
-    if np.any(layer.bias):
-        tables.append(Table("bias", narrowest(layer.bias)))
-    tables.append(Table("multiplier", np.array([m.mantissa for m in layer.multipliers], np.int32)))
-    tables.append(Table("shift", np.array([m.shift for m in layer.multipliers], np.int8)))
-    return Encoded(name, tuple(table for table in tables if table.size))  # C has no arrays without elements
+    constants, channels = pack_channels(layer.bias, layer.multipliers)
+    tables = (*choices[name], Table("constants", constants))
+    return Encoded(name, tuple(table for table in tables if table.size), channels)  # C has no arrays of no elements
 
 
 def encode(layer: Layer) -> Encoded | None:

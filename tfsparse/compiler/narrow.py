@@ -1,17 +1,19 @@
-"""Multipliers with fewer bits that give the very same outputs: lossless, as the sums that a layer can reach are bounded.
+"""Multipliers with fewer bits that give the very same outputs: lossless, as the sums of a layer are bounded.
 
 A requantised output is a staircase of its sum x: it is at least k exactly where x * m >= N_k, with m the mantissa and
 N_k set by shift and rounding. So step k sits at t_k = ceil(N_k / m), and another mantissa m' puts it at the same place
-where (t_k - 1) * m' < N_k <= t_k * m'. All steps inside the reachable range of x together leave an interval for m', from
-which the number with most trailing zeros is taken.
+where (t_k - 1) * m' < N_k <= t_k * m'. All steps inside the reachable range of x together leave an interval for m',
+from which the number with most trailing zeros is taken.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tfsparse.compiler.fixedpoint import Multiplier
-from tfsparse.compiler.layers import FullyConnected, Weighted
+from tfsparse.compiler.layers import FullyConnected, Network, Weighted
 
 _DEEPEST_SHIFT = -22  # N_k then fits into 64 bits
 _SMALLEST, _LARGEST = 1 << 30, (1 << 31) - 1
@@ -62,6 +64,9 @@ def narrow_multiplier(by: Multiplier, reach: tuple[int, int], outputs: tuple[int
 
     `outputs`: lowest and highest output of interest, before the zero point is added; beyond them it is clamped.
     """
+    if by.mantissa == 0:
+        # Every sum becomes 0; so it does with these, whose leading bit is set.
+        return Multiplier(_SMALLEST, -29 if max(map(abs, reach)) < 1 << 28 else -31)
     if not (_SMALLEST <= by.mantissa <= _LARGEST and _DEEPEST_SHIFT <= by.shift <= 0):
         return by
     low, high = same_outputs(by, reach, _steps(by, *outputs, once))
@@ -79,4 +84,15 @@ def narrow_multipliers(layer: Weighted) -> tuple[Multiplier, ...]:
     return tuple(
         narrow_multiplier(by, reach, outputs, once)
         for by, reach in zip(layer.multipliers, zip(least.tolist(), most.tolist(), strict=True), strict=True)
+    )
+
+
+def narrow(network: Network) -> Network:
+    """The same network with narrow multipliers; all of them have a leading bit then."""
+    return replace(
+        network,
+        layers=tuple(
+            replace(layer, multipliers=narrow_multipliers(layer)) if isinstance(layer, Weighted) else layer
+            for layer in network.layers
+        ),
     )

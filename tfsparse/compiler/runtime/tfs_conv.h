@@ -39,11 +39,11 @@ TFS_NOINLINE static void tfs_conv_tap(int32_t *sums, int n, const int8_t *x, int
 }
 
 /* From sums to outputs of one channel. */
-TFS_NOINLINE static void tfs_conv_finish(const tfs_conv *l, int channel, const int32_t *sums, int pixels, int32_t base,
-                                         int8_t *to)
+TFS_NOINLINE static void tfs_conv_finish(const tfs_conv *l, const tfs_channel *channel, const int32_t *sums,
+                                         int pixels, int8_t *to)
 {
-    const int32_t multiplier = l->w.multiplier[channel];
-    const int shift = l->w.shift[channel];
+    const int32_t base = channel->bias, multiplier = channel->multiplier;
+    const int shift = channel->shift;
     const int zero = l->w.output_zero, lowest = l->w.lowest, highest = l->w.highest;
     for (int p = 0; p < pixels; p++) {
         *to = tfs_clamp(tfs_scale(sums[p] + base, multiplier, shift) + zero, lowest, highest);
@@ -63,12 +63,13 @@ static void tfs_conv_run(const tfs_conv *l, const int8_t *in, int8_t *out)
             const int8_t *group = in;
             int left_in_group = l->per_group;
             tfs_stream stream;
+            tfs_channel channel = {0, 0, 0, 0};
             tfs_stream_open(&stream, &l->w);
-            for (int channel = 0; channel < l->out_channels; channel++) {
+            for (int o = 0; o < l->out_channels; o++) {
                 /* Sums take x * w; what the zero point adds to that is the same for all pixels and goes off at the end.
                  * A tap outside the map counts as if x were the zero point. */
-                int32_t base = tfs_bias(&l->w, channel);
                 int y = row * l->stride_height - l->pad_top;
+                tfs_channel_next(&channel, &l->w);
                 memset(sums, 0, sizeof sums);
                 for (int ky = 0; ky < l->kernel_height; ky++, y += l->dilation_height) {
                     int x = column * stride - l->pad_left;
@@ -101,7 +102,7 @@ static void tfs_conv_run(const tfs_conv *l, const int8_t *in, int8_t *out)
                             c += tfs_stream_zeros(&stream, l->run - c);
                         } while (c < l->run);
                         total *= zero;
-                        base -= total;
+                        channel.bias -= total;
                         for (int p = 0; p < begin; p++) {
                             sums[p] += total;
                         }
@@ -110,8 +111,8 @@ static void tfs_conv_run(const tfs_conv *l, const int8_t *in, int8_t *out)
                         }
                     }
                 }
-                tfs_conv_finish(l, channel, sums, pixels, base,
-                                out + ((row * l->out_width + column) * l->out_channels + channel));
+                tfs_conv_finish(l, &channel, sums, pixels,
+                                out + ((row * l->out_width + column) * l->out_channels + o));
                 if (--left_in_group == 0) {
                     left_in_group = l->per_group;
                     group += l->run;

@@ -10,12 +10,11 @@
 typedef struct {
     const int8_t *values;       /* all weights, or the non-zero ones where there is a bitmap */
     const uint8_t *bitmap;      /* one bit a weight, lowest first: 1 = non-zero; NULL: dense */
-    const void *bias;           /* of bias_size bytes an output channel; NULL: none */
-    const int32_t *multiplier;  /* per output channel, with its shift */
-    const int8_t *shift;
+    const uint8_t *constants; /* packed, see tfs_channel_next; NULL: nothing differs from channel to channel */
     int16_t input_zero;
     int8_t output_zero, lowest, highest;
-    uint8_t bias_size;
+    uint8_t bias_bits, mantissa_bits, shift_bits;
+    int8_t shift_base;
 } tfs_weights;
 
 /* A reader of a weight stream. */
@@ -88,26 +87,36 @@ static inline int tfs_stream_take(tfs_stream *s)
     return *s->value++;
 }
 
-static int32_t tfs_bias(const tfs_weights *w, int channel)
+/* A reader of the output channels' constants, and those of the channel read last. */
+typedef struct {
+    uint32_t position; /* in bits */
+    int32_t bias, multiplier;
+    int shift;
+} tfs_channel;
+
+/* The next `count` <= 32 bits, lowest first. */
+TFS_NOINLINE static uint32_t tfs_bits(const uint8_t *data, uint32_t *position, int count)
 {
-#ifdef TFS_BIAS_8
-    if (w->bias_size == 1) {
-        return ((const int8_t *)w->bias)[channel];
+    uint32_t value = 0;
+    int done = 0;
+    while (done < count) {
+        const int first = (int)(*position & 7u);
+        const int taken = count - done < 8 - first ? count - done : 8 - first;
+        value |= ((uint32_t)(data[*position >> 3] >> first) & ((1u << taken) - 1u)) << done;
+        *position += (uint32_t)taken;
+        done += taken;
     }
-#endif
-#ifdef TFS_BIAS_16
-    if (w->bias_size == 2) {
-        return ((const int16_t *)w->bias)[channel];
-    }
-#endif
-#ifdef TFS_BIAS_32
-    if (w->bias_size == 4) {
-        return ((const int32_t *)w->bias)[channel];
-    }
-#endif
-    (void)w;
-    (void)channel;
-    return 0;
+    return value;
+}
+
+/* Bias (signed), mantissa without its leading 1 and without bits that are zero throughout, right shift above a base. */
+static void tfs_channel_next(tfs_channel *c, const tfs_weights *w)
+{
+    const uint32_t sign = w->bias_bits ? 1u << (w->bias_bits - 1) : 0;
+    c->bias = (int32_t)((tfs_bits(w->constants, &c->position, w->bias_bits) ^ sign) - sign);
+    c->multiplier =
+        (int32_t)((1u << 30) | tfs_bits(w->constants, &c->position, w->mantissa_bits) << (30 - w->mantissa_bits));
+    c->shift = -w->shift_base - (int)tfs_bits(w->constants, &c->position, w->shift_bits);
 }
 
 #endif
