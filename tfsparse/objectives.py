@@ -7,7 +7,7 @@ wherever they are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,11 @@ OBJECTIVES = ("error", "flash", "ram")
 # An error of zero on a small validation set is luck, not minus infinity.
 ERROR_FLOOR = 1e-3
 
-# Inside a budget less is still better, a little: it breaks ties and keeps the front from filling up to the rim.
-_TIE = 0.05
+# Inside a budget less is worth something down to this share of it: below, only the other objectives count.
+_ENOUGH = 0.9
 
-# What one natural logarithm over a budget costs: one per cent too much outweighs the whole front's range in error.
-_VIOLATION = 100.0
+# Random scalarisations a proposal: their mean is close to the hypervolume gained, and each costs next to nothing.
+_DIRECTIONS = 500
 
 
 @dataclass(frozen=True)
@@ -64,23 +64,30 @@ def front(objectives: list[Objectives], budgets: Budgets) -> list[int]:
 
 @dataclass(frozen=True)
 class Scalarisation:
-    """max_i lambda_i t_i over normalised log objectives, with the budgets (METHOD.md; Paria, Kandasamy, Poczos 2019).
+    """How much candidates would gain over what was observed, in the mean of random scalarisations.
 
-    An objective without a budget is t_i = (log f_i - low_i) / span_i, over the range of the front so far: with lambda
-    drawn anew each time, proposals spread over the whole front. An objective with a budget b_i contributes log(f_i /
-    b_i) where that is positive, at a rate that no gain elsewhere makes good, and inside its budget nothing but the
-    tie-breaker: then what remains to be gained is the rest, above all the error, and the search spends itself inside
-    the budgets.
+    One scalarisation looks from a reference point r along a direction lambda: s(y) = min_i max(0, r_i - y_i) /
+    lambda_i. For lambda uniform on the positive sphere the mean of s^3 is, up to a constant, the hypervolume that y
+    dominates (Zhang, Golovin 2020, "Random Hypervolume Scalarizations for Provable Multi-Objective Black Box
+    Optimization"), so the mean gain over the best value observed along each direction is the hypervolume gained. One
+    direction a proposal, as Paria, Kandasamy and Poczos have it, asks for the best along that direction even where
+    nothing can be gained there.
+
+    The user's budgets are the reference point: what exceeds one gains nothing, and what is well inside gains no more
+    than what is just inside, so that the search spends itself on the rest, the error above all. Where nothing gains
+    anything, as before the first candidate is inside the budgets, the least excess over them is best.
     """
 
-    weights: np.ndarray
-    low: np.ndarray
+    reference: np.ndarray
+    floor: np.ndarray
     span: np.ndarray
+    directions: np.ndarray
+    best: np.ndarray
     log_budgets: np.ndarray
 
     @classmethod
     def draw(cls, observed: np.ndarray, budgets: Budgets, rng: np.random.Generator) -> Scalarisation:
-        """Random weights, 1 / lambda_i ~ U(0, 1), over the log objectives [N, 3] observed so far."""
+        """Random directions, over the log objectives [N, 3] observed so far."""
         limits = np.log([np.inf, budgets.flash or np.inf, budgets.ram or np.inf])
         inside = observed[(observed <= limits).all(axis=1)]
         points = inside if len(inside) else observed
@@ -88,13 +95,25 @@ class Scalarisation:
         low, high = points.min(axis=0), points.max(axis=0)
         # A front of one point has no range: take half of what was seen, and never less than a few per cent.
         span = np.maximum(high - low, np.maximum(0.5 * np.ptp(observed, axis=0), 0.05))
-        weights = 1 / rng.uniform(1e-3, 1.0, size=len(OBJECTIVES))
-        return cls(weights / weights.max(), low, span, limits)
+        # Without a budget the reference is the worst that was seen, so that the front's ends count as well.
+        reference = np.where(np.isfinite(limits), limits, observed.max(axis=0) + 0.1 * span)
+        floor = np.where(np.isfinite(limits), limits + np.log(_ENOUGH), -np.inf)
+        span = np.where(np.isfinite(limits), -np.log(_ENOUGH), span)
+        directions = np.abs(rng.standard_normal((_DIRECTIONS, len(OBJECTIVES))))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        empty = cls(reference, floor, span, directions, np.zeros(len(directions)), limits)
+        return replace(empty, best=empty._along(observed).max(axis=0))
+
+    def _along(self, log_objectives: np.ndarray) -> np.ndarray:
+        """What each direction sees of each candidate [M, directions]."""
+        inside = np.maximum(self.reference - np.maximum(log_objectives, self.floor), 0.0) / self.span
+        return np.min(inside[:, None, :] / self.directions, axis=2)
 
     def __call__(self, log_objectives: np.ndarray) -> np.ndarray:
         """The number to minimise [M] for log objectives [M, 3]."""
-        t = (log_objectives - self.low) / self.span
-        budgeted = np.isfinite(self.log_budgets)
-        over = np.where(budgeted, np.maximum(log_objectives - self.log_budgets, 0.0), 0.0)
-        chebyshev = (self.weights * t)[:, ~budgeted].max(axis=1)
-        return chebyshev + _TIE * (self.weights * t).sum(axis=1) + _VIOLATION * over.sum(axis=1)
+        power = len(OBJECTIVES)
+        gain = np.maximum(self._along(log_objectives) ** power - self.best**power, 0.0).mean(axis=1)
+        excess = np.maximum(log_objectives - self.log_budgets, 0.0).sum(axis=1)
+        # Among those that gain nothing (the excess is 0 or more), the nearest to the budgets and the better in the sum.
+        rest = 1.0 + excess + 1e-3 * ((log_objectives - self.reference) / self.span).sum(axis=1)
+        return np.where(gain > 0, -gain, np.maximum(rest, 1e-9))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import logging
 import os
 import platform
 import shlex
@@ -229,6 +230,8 @@ def import_tensorflow_quietly() -> None:
     finally:
         os.dup2(saved, 2)
         os.close(saved)
+    # Every candidate is another graph: that TensorFlow traces them anew is no news.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def run(folder: RunFolder, dataset: Dataset, options: Options) -> int:

@@ -50,6 +50,11 @@ MAX_MACS = 10_000_000
 _PRUNED_BYTES_A_WEIGHT = 1 / 8
 _DENSE_BYTES_A_WEIGHT = 0.8
 
+# What `size_guesses` supposes: bytes of kernels and code, bytes that remain of a weight after pruning, bytes of stack.
+_CODE_GUESS = 1500
+_PRUNED_GUESS = 0.4
+_STACK_GUESS = 200
+
 _FRACTIONS = (0.125, 0.25, 0.375, 0.5, 0.75)
 
 
@@ -338,6 +343,15 @@ class DesignSpace:
         """Bytes of the constant tables that no pruning of this kind goes below."""
         share = _DENSE_BYTES_A_WEIGHT if candidate.training.pruning == "none" else _PRUNED_BYTES_A_WEIGHT
         return int(network.weight_count * share)
+
+    def size_guesses(self, candidates: Sequence[Candidate]) -> np.ndarray:
+        """Logarithms of flash and RAM in bytes [N, 2] that shapes let expect, for the surrogates to correct."""
+        guesses = []
+        for candidate in candidates:
+            network = self.network(candidate)
+            kept = 1.0 if candidate.training.pruning == "none" else _PRUNED_GUESS
+            guesses.append((_CODE_GUESS + kept * network.weight_count, _STACK_GUESS + network.memory_bound))
+        return np.log(np.array(guesses, float).reshape(-1, 2))
 
     @property
     def least(self) -> Budgets:

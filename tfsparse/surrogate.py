@@ -33,6 +33,10 @@ _SQRT5 = np.sqrt(5.0)
 _JITTER = 1e-8
 _MAX_ITERATIONS = 40
 
+# Hyperparameters are learnt from at most so many observations, evenly picked: their cost grows with the cube of the
+# number, and more tell little more about them. The posterior takes all observations in.
+_LEARN_FROM = 160
+
 
 class Embedding:
     """Where candidates lie before their length scales: the columns Z [N, C] of the arc embedding, and each column's
@@ -105,15 +109,15 @@ class GaussianProcess:
     def __init__(self, parameters: Sequence[Parameter], features: int):
         self.embedding = Embedding(parameters, features)
         groups, arcs = self.embedding.groups, self.embedding.arc_count
-        tied = self.embedding.parameter_groups
+        # Median and spread of each: at first nothing stands out, and with data a few parameters may.
         self._prior_mean = Hyperparameters(
-            omega=np.r_[np.full(tied, np.log(0.15)), np.full(groups - tied, np.log(0.3))],
+            omega=np.full(groups, np.log(0.2)),
             rho=np.zeros(arcs),
             signal=0.0,
-            linear=np.log(0.1),
-            noise=np.log(0.02),
+            linear=np.log(0.01),
+            noise=np.log(0.1),
         ).flat()
-        self._prior_deviation = Hyperparameters(np.full(groups, 1.0), np.ones(arcs), 1.0, 1.5, 1.5).flat()
+        self._prior_deviation = Hyperparameters(np.full(groups, 1.25), np.ones(arcs), 1.0, 1.5, 1.5).flat()
         self.hyperparameters = Hyperparameters.unflat(self._prior_mean, groups)
 
     def fit(self, encoded: Encoded, y: np.ndarray) -> GaussianProcess:
@@ -121,12 +125,13 @@ class GaussianProcess:
         y = np.asarray(y, float)
         if len(y) != len(encoded) or not np.isfinite(y).all():
             raise ValueError("every candidate needs one finite value")
-        self._encoded = encoded
         self._y_mean, self._y_scale = float(y.mean()), float(y.std()) or 1.0
-        self._y = (y - self._y_mean) / self._y_scale
+        standard = (y - self._y_mean) / self._y_scale
         self._feature_mean = encoded.features.mean(axis=0)
         # A feature that never changed so far must not blow up where it does.
         self._feature_scale = np.maximum(encoded.features.std(axis=0), 0.5)
+        rows = np.unique(np.linspace(0, len(y) - 1, min(len(y), _LEARN_FROM)).astype(int))
+        self._learnt_from, self._learnt_y = encoded[rows], standard[rows]
         with threadpool_limits(1, user_api="blas"):
             found = minimize(
                 self.loss,
@@ -142,13 +147,13 @@ class GaussianProcess:
             k = self._kernel(z, linear, z, linear)
             k[np.diag_indices_from(k)] += np.exp(self.hyperparameters.noise) + _JITTER
             self._factor = cholesky(k, lower=True)
-            self._alpha = cho_solve((self._factor, True), self._y)
+            self._alpha = cho_solve((self._factor, True), standard)
         return self
 
     def loss(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
         """Minus the log posterior of the hyperparameters (up to a constant), and its gradient."""
         h = Hyperparameters.unflat(flat, self.embedding.groups)
-        z, linear, slopes = self._embed(self._encoded, h)
+        z, linear, slopes = self._embed(self._learnt_from, h)
         squared = _squared_distances(z, z)
         r = np.sqrt(squared)
         decay = np.exp(-_SQRT5 * r)
@@ -157,16 +162,16 @@ class GaussianProcess:
         linear_kernel = linear @ linear.T
         k = signal * matern + linear_kernel
         k[np.diag_indices_from(k)] += noise + _JITTER
-        n = len(self._y)
+        y = self._learnt_y
         standard = (flat - self._prior_mean) / self._prior_deviation
         penalty = 0.5 * float(standard @ standard)
         try:
             factor = cholesky(k, lower=True)
         except LinAlgError:
             return 1e10 + penalty, standard / self._prior_deviation
-        alpha = cho_solve((factor, True), self._y)
-        loss = 0.5 * float(self._y @ alpha) + float(np.log(np.diag(factor)).sum()) + penalty
-        inverse = cho_solve((factor, True), np.eye(n))
+        alpha = cho_solve((factor, True), y)
+        loss = 0.5 * float(y @ alpha) + float(np.log(np.diag(factor)).sum()) + penalty
+        inverse = cho_solve((factor, True), np.eye(len(y)))
         # dL/dK of the loss; every hyperparameter reaches it through K.
         weight = 0.5 * (inverse - np.outer(alpha, alpha))
         # Matern 5/2 by the squared distance, which is smooth at zero: -5/6 (1 + sqrt5 r) exp(-sqrt5 r).

@@ -1,0 +1,166 @@
+"""The command: what it refuses, in one sentence and exit code 2, what it leaves, and how it stops and goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from support.stand_in import settings
+from tfsparse.errors import UserError
+from tfsparse.run_folder import RunFolder
+from tfsparse.search import main
+
+
+def _command(*arguments: str, cwd: Path | None = None, timeout: float = 60) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "tfsparse.search", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=cwd)
+
+
+def _digits(out: Path, *more: str) -> list[str]:
+    return ["--dataset", "digits", "--out", str(out), *more]
+
+
+def test_help_is_quick_and_needs_no_tensorflow():
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = _command("--help")
+        times.append(time.perf_counter() - started)
+    assert done.returncode == 0 and "--budget-ram" in done.stdout
+    assert min(times) < 1.0
+    code = "import sys, tfsparse.search; print([m for m in ('tensorflow', 'keras', 'numpy') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_an_error_is_one_sentence_and_exit_code_two(tmp_path):
+    done = _command("--dataset", "digits", "--out", str(tmp_path / "run"), "--trials", "0")
+    assert done.returncode == 2
+    assert done.stderr == "error: --trials 0: give at least 1\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--trials", "-3"], "give at least 1"),
+        (["--minutes", "0"], "give more than 0"),
+        (["--seed", "-1"], "give 0 or more"),
+        (["--target", "moon"], "choose one of emulator"),
+        (["--size", "big"], "such as 32x32"),
+        (["--budget-ram", "lots"], "such as 2048"),
+        (["--budget-flash", "-5"], "such as 2048"),
+        (["--rule", "nonsense"], "nonsense"),
+        # 8 x 8 pixels, and the smallest map behind them, are held at once by every candidate.
+        (["--budget-ram", "60"], "at least 68 bytes"),
+        (["--size", "600x600"], "make them smaller with --size"),
+    ],
+)
+def test_wrong_arguments_say_the_way_out(tmp_path, arguments, sentence):
+    with pytest.raises(UserError, match=sentence):
+        main(_digits(tmp_path / "run", *arguments))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_data_set_says_the_way_out(tmp_path):
+    with pytest.raises(UserError, match="choose one of"):
+        main(["--dataset", "no-such-set", "--out", str(tmp_path / "run")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError):
+        main(["--dataset", str(tmp_path / "empty"), "--out", str(tmp_path / "run")])
+
+
+def test_an_existing_run_needs_resume(tmp_path):
+    run = RunFolder.create(tmp_path / "run", settings())
+    with pytest.raises(UserError, match="--resume"):
+        main(_digits(run.path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "word"),
+    [
+        ({"dataset": "mnist"}, [], "dataset"),
+        ({}, ["--seed", "7"], "seed"),
+        ({}, ["--budget-ram", "4k"], "budgets"),
+        ({}, ["--rule", "lt-half"], "rule|classes"),
+        ({"data_shape": (9, 9, 1)}, [], "data_shape"),
+    ],
+)
+def test_a_run_resumes_only_with_its_own_settings(tmp_path, changes, arguments, word):
+    own = {"dataset": "digits", "data_shape": (8, 8, 1), "classes": 10, **changes}
+    run = RunFolder.create(tmp_path / "run", settings(**own))
+    with pytest.raises(UserError, match=rf"was begun with ({word}).*same settings"):
+        main(_digits(run.path, "--resume", *arguments))
+
+
+def test_an_out_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="another --out"):
+        main(_digits(tmp_path / "file" / "run"))
+
+
+def _processes_below(pid: int) -> list[int]:
+    """Every process that descends from this one."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            parent = int(stat.rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.name))
+    found, todo = [], [pid]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_no_process_and_the_run_goes_on(tmp_path):
+    """The real search on digits: interrupted once a trial is on disk, resumed, all of it kept, finished."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "tfsparse.search", *_digits(out, "--trials", "2", "--budget-flash", "16KB")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline, below = time.monotonic() + 180, []
+    while not (out / "trials.jsonl").exists() or not (out / "trials.jsonl").stat().st_size:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+        below = list({*below, *_processes_below(process.pid)})
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in said and "Traceback" not in said
+    time.sleep(0.5)
+    assert not [pid for pid in below if _alive(pid)]
+    kept = (out / "trials.jsonl").read_bytes().splitlines()
+
+    done = _command(*_digits(out, "--resume", "--json"), timeout=240)
+    assert done.returncode == 0, done.stderr
+    folder = RunFolder.open(out)
+    assert [record.trial for record in folder.records] == [0, 1]
+    assert json.loads(kept[0])["candidate"] == folder.records[0].candidate.to_json()
+    survivors = json.loads(done.stdout)
+    assert survivors == json.loads((out / "pareto.json").read_text())
+    for one in survivors:
+        assert 0 <= one["test_accuracy"] <= 1
+        code = out / "survivors" / one["name"]
+        assert {"model.c", "model.h", "figures.json"} <= set(os.listdir(code))
+        assert (out / one["tflite"]).stat().st_size > 500
+    assert (out / "report.html").stat().st_size > 1000
+    # Nothing is left to do: it says so quickly and changes nothing.
+    trials = (out / "trials.jsonl").read_bytes()
+    assert _command(*_digits(out, "--resume")).returncode == 0
+    assert (out / "trials.jsonl").read_bytes() == trials
