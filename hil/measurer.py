@@ -6,7 +6,9 @@ planned is compared with both and never printed in their place.
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,6 +31,7 @@ SEED = 0
 ARENA_SYMBOL = "arena"
 DB_SYMBOL = "db_buffer"
 MODEL_BESIDE = "model.tflite"  # where pio's builder keeps the model of the firmware.elf in the same folder
+LEFT_BEHIND = 3600.0  # seconds
 INFERENCE_PATIENCE = 120.0  # seconds
 
 
@@ -153,6 +156,7 @@ class Measurer:
         started = time.monotonic()
         content = _read_model(tflite)
         self._workdir.mkdir(parents=True, exist_ok=True)
+        _sweep(self._workdir)
         with tempfile.TemporaryDirectory(prefix="image-", dir=self._workdir) as folder:
             compiled = compile_model(content, Path(folder) / "model")
             samples = _random_bytes(compiled.input_size) if inputs is None else quantize(np.asarray(inputs), compiled)
@@ -204,6 +208,14 @@ class Measurer:
                 if complaint := emulator.complaint():
                     raise MeasurementError(f"QEMU ended during the measurement: {complaint}") from error
                 raise
+
+
+def _sweep(workdir: Path) -> None:
+    """Remove the image folders that killed measurements have left; those of running ones are younger."""
+    for folder in workdir.glob("image-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > LEFT_BEHIND:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read_model(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
@@ -70,6 +71,17 @@ def test_a_second_measurement_gives_the_same_figures_in_seconds(measurer, measur
     again = measurer.measure(digits_tflite)
     assert time.monotonic() - start < 4.0
     assert replace(again, seconds={}) == replace(measurement, seconds={})
+
+
+def test_what_a_killed_measurement_left_is_swept(measurer, measurement, digits_tflite):
+    old, young = (measurer._workdir / f"image-{name}" for name in ("old", "young"))
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "firmware.elf").touch()
+    os.utime(old, (0, 0))
+    measurer.measure(digits_tflite)
+    assert not old.exists()
+    assert young.exists()
 
 
 def test_given_inputs_are_the_ones_that_run(measurer, digits_tflite, digits_inputs):
