@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfsparse.compiler.fixedpoint import Multiplier, scale, scale_once
-from tfsparse.compiler.narrow import narrow_multiplier, roundest
+from tfsparse.compiler.layers import Convolution, FullyConnected, Window
+from tfsparse.compiler.narrow import narrow_multiplier, roundest, settle_dead_channels
 
 MULTIPLIERS = st.builds(Multiplier, st.integers(1 << 30, (1 << 31) - 1), st.integers(-14, 0))
 
@@ -47,3 +51,22 @@ def test_it_saves_bits() -> None:
     """Sums of some thousands need nothing like 31 bits."""
     narrow = narrow_multiplier(Multiplier(1_394_797_102, -6), (-3000, 3000), (-128, 127), once=False)
     assert trailing_zeros(narrow.mantissa) >= 8
+
+
+@given(st.integers(-(2**29), 2**29), st.integers(-30, 2), st.integers(-128, 127), st.booleans())
+def test_dead_channels_keep_their_output(bias: int, shift: int, zero: int, once: bool) -> None:
+    kind = partial(FullyConnected, rows=1)
+    window = Window(1, 1, 1, 1, 1, 1)
+    if not once:
+        kind = partial(Convolution, window=window, in_channels=2, out_channels=2, run=2, per_group=2)
+    layer = kind(
+        name="x", place="", inputs=(0,), output=1, weights=np.array([[0, 0], [3, -4]], np.int8),
+        bias=np.array([bias, 7], np.int32), multipliers=(Multiplier(1_394_797_102, shift), Multiplier(1 << 30, -9)),
+        input_zero=-3, output_zero=zero, lowest=-128, highest=127,
+    )  # fmt: skip
+    formula = scale_once if once else scale
+    settled = settle_dead_channels(layer)
+    before, after = (min(max(formula(int(x.bias[0]), x.multipliers[0]) + zero, -128), 127) for x in (layer, settled))
+    assert before == after
+    assert settled.multipliers == (Multiplier(1 << 30, -9), Multiplier(1 << 30, -9))
+    assert abs(int(settled.bias[0])) <= 255 << 10 and settled.bias[1] == 7

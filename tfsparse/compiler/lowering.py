@@ -16,6 +16,8 @@ _STEMS = {
     "CONV_2D": "conv",
     "DEPTHWISE_CONV_2D": "depthwise",
     "FULLY_CONNECTED": "dense",
+    "AVERAGE_POOL_2D": "average_pool",
+    "MAX_POOL_2D": "max_pool",
     "RELU6": "relu6_",
     "RELU_N1_TO_1": "relu1_",
 }

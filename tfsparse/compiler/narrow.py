@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from tfsparse.compiler.fixedpoint import Multiplier
-from tfsparse.compiler.layers import FullyConnected, Network, Weighted
+from tfsparse.compiler.fixedpoint import Multiplier, scale, scale_once
+from tfsparse.compiler.layers import FullyConnected, Layer, Network, Weighted
 
 _DEEPEST_SHIFT = -22  # N_k then fits into 64 bits
 _SMALLEST, _LARGEST = 1 << 30, (1 << 31) - 1
@@ -87,12 +87,31 @@ def narrow_multipliers(layer: Weighted) -> tuple[Multiplier, ...]:
     )
 
 
+def settle_dead_channels(layer: Weighted) -> Weighted:
+    """Small constants for output channels without any weight. Their output is the same for all inputs, but their bias
+    is often huge, as the converter gives them a tiny scale."""
+    dead = ~layer.weights.any(axis=1)
+    if not dead.any():
+        return layer
+    formula = scale_once if isinstance(layer, FullyConnected) else scale
+    shift = max((m.shift for m, gone in zip(layer.multipliers, dead, strict=True) if not gone), default=0)
+    shift = min(0, max(shift, _DEEPEST_SHIFT))
+    bias, multipliers = layer.bias.copy(), list(layer.multipliers)
+    for channel in np.flatnonzero(dead):
+        output = formula(int(bias[channel]), multipliers[channel]) + layer.output_zero
+        # Half of 2 * x, shifted left by as much as it will be shifted right: exact with either way to round.
+        bias[channel] = (min(max(output, layer.lowest), layer.highest) - layer.output_zero) << (1 - shift)
+        multipliers[channel] = Multiplier(_SMALLEST, shift)
+    return replace(layer, bias=bias, multipliers=tuple(multipliers))
+
+
 def narrow(network: Network) -> Network:
     """The same network with narrow multipliers; all of them have a leading bit then."""
-    return replace(
-        network,
-        layers=tuple(
-            replace(layer, multipliers=narrow_multipliers(layer)) if isinstance(layer, Weighted) else layer
-            for layer in network.layers
-        ),
-    )
+
+    def narrowed(layer: Layer) -> Layer:
+        if not isinstance(layer, Weighted):
+            return layer
+        layer = settle_dead_channels(layer)
+        return replace(layer, multipliers=narrow_multipliers(layer))
+
+    return replace(network, layers=tuple(map(narrowed, network.layers)))

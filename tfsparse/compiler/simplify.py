@@ -76,7 +76,10 @@ def _regroup_pointwise(layer: Layer) -> Layer:
     width = _pointwise_rows(pixels)
     if (w.in_height, w.in_width, w.kernel_height, w.kernel_width) != (w.out_height, w.out_width, 1, 1):
         return layer
-    if max(w.stride_height, w.stride_width) > 1 or max(w.pad_top, w.pad_left) > 0 or width <= min(w.out_width, 16) // 2:
+    if max(w.stride_height, w.stride_width) > 1 or max(w.pad_top, w.pad_left) > 0:
+        return layer
+    # Longer rows also keep more of the input alive while one is written: only short ones are worth that.
+    if w.out_width >= 8 or width <= w.out_width:
         return layer
     rows = pixels // width
     return replace(layer, window=replace(w, in_height=rows, out_height=rows, in_width=width, out_width=width))
