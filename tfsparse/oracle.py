@@ -31,7 +31,9 @@ from tfsparse.proposals import Observation, Proposal, Proposer, SpaceExhausted, 
 from tfsparse.run_folder import COMPLETED, FAILED, INFEASIBLE, Record
 from tfsparse.space import DesignSpace
 
-# A start of the search that only fails has a cause outside the candidates.
+# So many failures in a row for the very same reason, or so many without one success ever, have a cause outside the
+# candidates.
+_ALIKE = 4
 _HOPELESS = 5
 
 
@@ -240,7 +242,8 @@ def metrics_of(objectives: Objectives) -> dict[str, float]:
 
 Evaluate = Callable[..., Any]
 """Judges one candidate: evaluate(candidate, rung=, seed=, progress=) gives a result with the fields of
-`trial.TrialResult`, or raises one of `failures`, `Infeasible`, or a `UserError` that ends the search."""
+`trial.TrialResult`, or raises
+`Infeasible` where it turns the candidate away, and anything else where that failed."""
 
 
 class SparseTuner(base_tuner.BaseTuner):
@@ -267,7 +270,7 @@ class SparseTuner(base_tuner.BaseTuner):
         self.search_seed = seed
         self._write, self._began, self._progress, self._ended = write, began, progress, ended
         self._asked = time.monotonic()
-        self._failures_in_a_row = 0
+        self._failures: list[str] = []
 
     @property
     def project_dir(self) -> str:
@@ -314,9 +317,6 @@ class SparseTuner(base_tuner.BaseTuner):
         except Infeasible as error:
             record = replace(record, status=INFEASIBLE, reason=str(error))
             self.oracle.dismiss(trial.trial_id)
-        except UserError as error:
-            # Something is wrong around the search (no compiler, no emulator, a full disk), not with this candidate.
-            raise FatalError(str(error)) from error
         except Exception as error:
             # One bad candidate must not end a night's search; what it died of is in its record.
             record = replace(record, reason=_reason(error))
@@ -328,7 +328,7 @@ class SparseTuner(base_tuner.BaseTuner):
         if record.status != COMPLETED:
             self._give_up_where_all_fails(record)
             raise FailedTrialError(record.reason)
-        self._failures_in_a_row = 0
+        self._failures.clear()
         return metrics_of(record.objectives)
 
     def _on_disk(self, record: Record, tflite: bytes | None) -> Record:
@@ -338,12 +338,16 @@ class SparseTuner(base_tuner.BaseTuner):
             raise FatalError(str(error)) from error
 
     def _give_up_where_all_fails(self, record: Record) -> None:
+        """FatalError where the cause seems to lie outside the candidates: a tool that is gone, a target that is
+        silent."""
         if record.status != FAILED:
             return
-        self._failures_in_a_row += 1
-        succeeded = any(one.objectives is not None for one in self.oracle.observations.values())
-        if self._failures_in_a_row >= _HOPELESS and not succeeded:
-            sentence = f"the first {self._failures_in_a_row} trials all failed, the last one: {record.reason}"
+        self._failures.append(record.reason)
+        count = len(self._failures)
+        alike = count >= _ALIKE and len(set(self._failures[-_ALIKE:])) == 1
+        first = count >= _HOPELESS and not any(one.objectives for one in self.oracle.observations.values())
+        if alike or first:
+            sentence = f"the last {count} trials all failed, the last one: {record.reason}"
             raise FatalError(sentence) from UserError(f"{sentence}; mend that, then go on with --resume")
 
 
@@ -354,7 +358,7 @@ _OWN_KEYS = {"seconds", "val_accuracy", "test_accuracy", "tflite", "status", "no
 def _reason(error: Exception) -> str:
     """One line for a record: the message, with the kind of error where that is news."""
     text = " ".join(str(error).split())[:500]
-    if type(error).__name__ == "TrialFailed":
+    if isinstance(error, UserError) or type(error).__name__ == "TrialFailed":
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
