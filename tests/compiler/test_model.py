@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from support.run_c import missing_cortex_m4
-from support.tflite_models import random_tflite, single_layer_tflite
+from support.tflite_models import random_tflite, single_layer_tflite, with_operator
 from tfsparse.compiler import CompiledModel, build_program, compile_model
 from tfsparse.compiler.emit import source_text
 from tfsparse.compiler.flatbuffer import root
@@ -143,21 +143,18 @@ def test_borders_of_other_types_are_stripped_and_said_so(io: str, tmp_path: Path
     assert f"The file's {io} input" in head and f"The file's {io} output" in head
 
 
-def with_operator(tflite: bytes, old: int, new: int) -> bytes:
-    """The same file with builtin operator code `old` replaced by `new`."""
-    data = bytearray(tflite)
-    for code in root(tflite, b"TFL3").tables(1):
-        if code.scalar(0, "b") == old:
-            data[code.field(0)] = new
-            if code.has(3):
-                data[code.field(3)] = new
-    return bytes(data)
-
-
 def test_unsupported_operator_is_named_with_its_place(digits_tflite: bytes) -> None:
     lstm = with_operator(digits_tflite, 17, 16)
     with pytest.raises(UserError, match=r"operator LSTM \(number 5, output '.+'\): this operator is not supported"):
         build_program(lstm, "x")
+
+
+@pytest.mark.parametrize("code", [43, 70], ids=["SQUEEZE", "EXPAND_DIMS"])
+def test_all_that_only_changes_shapes_costs_nothing(digits_tflite: bytes, code: int) -> None:
+    """The digits network flattens by RESHAPE (22); by another name for the same it is the same program."""
+    other = with_operator(digits_tflite, 22, code)
+    assert other != digits_tflite
+    assert source_text(build_program(other, "x")) == source_text(build_program(digits_tflite, "x"))
 
 
 def run_command(*arguments: object) -> subprocess.CompletedProcess[str]:

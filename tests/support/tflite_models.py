@@ -219,6 +219,19 @@ def with_output_scale(tflite: bytes, factor: float) -> bytes:
     return tflite[:at] + scale.tobytes() + tflite[at + 4 :]
 
 
+def with_operator(tflite: bytes, old: int, new: int) -> bytes:
+    """The same file with builtin operator code `old` replaced by `new`, version 1."""
+    data = bytearray(tflite)
+    for code in root(tflite, b"TFL3").tables(1):
+        if code.scalar(0, "b") == old != new:
+            data[code.field(0)] = new
+            if code.has(2):
+                data[code.field(2)] = 1
+            if code.has(3):
+                data[code.field(3)] = new
+    return bytes(data)
+
+
 def _from_int8(values: np.ndarray, border: dict, scale: tuple[float, int] | None) -> np.ndarray:
     """int8 values as a border tensor takes them. `scale`: (scale, zero point) of the int8 tensor behind a float one."""
     if border["dtype"] is np.float32:
