@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from hil.build import TooBigError
 from hil.measure import Measurer
 from tfsparse.candidate import Candidate
 from tfsparse.convert import CALIBRATION_IMAGES, to_int8
 from tfsparse.fit import TrainingDiverged
-from tfsparse.network import network_of
+from tfsparse.network import Infeasible, network_of
 from tfsparse.train import Rung, train
 from tfsparse_datasets import Dataset
 
@@ -65,8 +66,8 @@ def evaluate(
 ) -> TrialResult:
     """Train, prune, convert, compile and measure one candidate; everything is decided on the validation part.
 
-    Raises `Infeasible` where the candidate has no network for these images and `TrialFailed` where training diverges,
-    int8 conversion fails or the model does not fit the target.
+    Raises `Infeasible` where the candidate has no network for these images or does not fit the chip, and `TrialFailed`
+    where training diverges or the target answers otherwise than the reference.
     """
     clock = _Clock()
     images = model_images(candidate, dataset.train.images)
@@ -107,7 +108,10 @@ def evaluate(
     with tempfile.TemporaryDirectory(dir=workdir) as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(converted.tflite)
-        measurement = measurer.measure(path, validation[:MEASURED_IMAGES])
+        try:
+            measurement = measurer.measure(path, validation[:MEASURED_IMAGES])
+        except TooBigError as error:
+            raise Infeasible(str(error)) from error
     progress("measure", 1.0)
     if not measurement.bit_exact:
         raise TrialFailed("the target's outputs differ from the reference's: the figures cannot be trusted")
