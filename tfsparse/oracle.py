@@ -21,6 +21,7 @@ import numpy as np
 from keras_tuner.engine import base_tuner
 from keras_tuner.engine import trial as kt_trial
 from keras_tuner.errors import FailedTrialError, FatalError
+from keras_tuner.src import config as keras_tuner_config
 
 from tfsparse.budgets import Budgets
 from tfsparse.candidate import Candidate
@@ -30,6 +31,9 @@ from tfsparse.objectives import Objectives
 from tfsparse.proposals import Observation, Proposal, Proposer, SpaceExhausted, stage_at, start_trials
 from tfsparse.run_folder import COMPLETED, FAILED, INFEASIBLE, Record
 from tfsparse.space import DesignSpace
+
+# Keras Tuner prints a failed trial's traceback over the display; the reason is in its record.
+keras_tuner_config.DEBUG = False
 
 # So many failures in a row for the very same reason, or so many without one success ever, have a cause outside the
 # candidates.

@@ -180,19 +180,17 @@ class Proposer:
         seen = self._encode([one.candidate for one in succeeded], [one.rung for one in succeeded])
         options = self._encode([one.candidate for one in pool], [stage.rung] * len(pool))
         failed = [one for one in observed if one.objectives is None and self.space.refusal(one.candidate) is None]
-        # Sizes are nearly known from the shapes: their surrogates learn only what shapes do not tell.
-        guesses = np.zeros((len(succeeded), len(OBJECTIVES)))
-        guesses[:, 1:] = self.space.size_guesses([one.candidate for one in succeeded])
-        drawn = np.zeros((len(pool), len(OBJECTIVES)))
-        drawn[:, 1:] = self.space.size_guesses([one.candidate for one in pool])
+        # Sizes are nearly known from the shapes, the error's trend a little: the surrogates learn what that leaves.
+        guessed = self.space.guesses([one.candidate for one in succeeded])
+        drawn = self.space.guesses([one.candidate for one in pool])
         for i, name in enumerate(OBJECTIVES):
-            x, y = seen, known[:, i] - guesses[:, i]
+            x, y = seen, known[:, i] - guessed[:, i]
             if name == "error" and failed:
                 # A failure says nothing of sizes, but that there is no accuracy to be had there.
-                x = self._encode(
-                    [one.candidate for one in (*succeeded, *failed)], [one.rung for one in (*succeeded, *failed)]
-                )
-                y = np.r_[y, np.full(len(failed), y.max())]
+                both = (*succeeded, *failed)
+                x = self._encode([one.candidate for one in both], [one.rung for one in both])
+                worst = known[:, i].max() - self.space.guesses([one.candidate for one in failed])[:, i]
+                y = np.r_[y, worst]
             process = GaussianProcess(self.space.parameters, x.features.shape[1]).fit(x, y)
             drawn[:, i] += process.sample(options, rng)
         return int(np.argmin(scalarise(drawn)))
