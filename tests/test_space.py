@@ -34,7 +34,7 @@ def test_values_and_candidates_are_the_same_thing(space, seed):
 
 
 @quick
-@given(spaces, st.lists(st.floats(0, 1, exclude_max=True), min_size=86, max_size=86))
+@given(spaces, st.lists(st.floats(0, 1, exclude_max=True), min_size=COLOUR.dimensions, max_size=COLOUR.dimensions))
 def test_every_point_of_the_unit_cube_is_a_candidate(space, u):
     assert space.contains(space.at(u[: space.dimensions]))
 
@@ -184,3 +184,17 @@ def test_sizes_are_read_as_people_write_them(text):
 def test_a_bad_size_says_how_to_write_one(text):
     with pytest.raises(UserError, match="2KB"):
         parse_bytes(text)
+
+
+def test_pruning_of_channels_may_yet_meet_a_budget_that_the_shapes_exceed():
+    """Channels can go, positions cannot: only what one channel needs is out of reach."""
+    block = Block((Layer("plain", 50, 3),), factor=2)
+    for kind, ram, refused in (
+        ("unstructured", 2000, True),
+        ("structured", 2000, False),
+        ("both", 2000, False),
+        ("both", 900, True),
+    ):
+        space = DesignSpace((28, 28, 1), classes=10, budgets=Budgets(ram=ram))
+        candidate = Candidate((block,), head="average", training=Training(pruning=kind))
+        assert (space.refusal(candidate) is not None) == refused, (kind, ram)

@@ -1,23 +1,35 @@
 """Networks as Keras models: one to train and prune, one to convert.
 
 The training model follows each `normalised` op by batch normalisation, and its weighted layers are variational where
-the candidate prunes. The inference model holds folded weights and computes exactly what the chip will, but in floats.
+the candidate prunes single weights; where it prunes groups of weights, scales stand between them. The inference model
+holds folded weights and computes exactly what the chip will, but in floats.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod, sqrt
 
 import keras
 import numpy as np
 
-from tfsparse.layers import FusedBatchNormalization, VariationalConv2D, VariationalDense, VariationalDepthwiseConv2D
+from tfsparse.groups import GroupMembers, group_members, scales_on_the_way
+from tfsparse.layers import (
+    FusedBatchNormalization,
+    GroupScale,
+    VariationalConv2D,
+    VariationalDense,
+    VariationalDepthwiseConv2D,
+    group_scales,
+)
 from tfsparse.network import WEIGHTED, Network, Op
 from tfsparse.rewrite import OpWeights, Ranges, Weights
 
 # Batch normalisation's running figures follow within some ten steps: trials are short.
 MOMENTUM = 0.9
 EPSILON = 1e-3
+# Most weights belong to two groups: the channel's that they make, and the one's that they read.
+GROUP_SHARE = 0.5
 
 _PLAIN = {
     "conv": keras.layers.Conv2D,
@@ -31,11 +43,22 @@ _VARIATIONAL = {
 }
 
 
-def training_model(network: Network, *, variational: bool) -> keras.Model:
-    """A Keras model of the logits, weights fresh. `variational`: its weighted layers learn which weights to drop."""
+def training_model(network: Network, *, variational: bool, scaled: bool = False) -> keras.Model:
+    """A Keras model of the logits, weights fresh. `variational`: its weighted layers learn which weights to drop;
+    `scaled`: scales of channels, units and the first dense layer's inputs learn which of those to drop."""
     layers = _VARIATIONAL if variational else _PLAIN
+    scales = {name: _scale_layer(network, name, among) for name, among in group_members(network).items()}
+    scaled_tensors: dict[tuple[str, str], keras.KerasTensor] = {}
+
+    def read(op: Op, name: str, tensor: keras.KerasTensor) -> keras.KerasTensor:
+        for scale in scales_on_the_way(network, op, name) if scaled else ():
+            if (name, scale) not in scaled_tensors:
+                scaled_tensors[name, scale] = scales[scale](tensor)
+            tensor = scaled_tensors[name, scale]
+        return tensor
 
     def apply(op: Op, tensors: list[keras.KerasTensor]) -> keras.KerasTensor:
+        tensors = [read(op, name, tensor) for name, tensor in zip(op.inputs, tensors, strict=True)]
         if op.kind in WEIGHTED:
             tensor = layers[op.kind](**_arguments(op), use_bias=not op.normalised, name=op.name)(tensors[0])
         else:
@@ -53,16 +76,25 @@ def training_model(network: Network, *, variational: bool) -> keras.Model:
     return keras.Model(image, _wire(network, image, apply)[network.output.name], name="candidate")
 
 
+def effective_kernel(network: Network, model: keras.Model, op: Op) -> np.ndarray:
+    """A weighted op's kernel (`Network.kernel_shape`, float32) as the training model's inference uses it: pruned
+    weights exactly zero, and the scales of its inputs multiplied in, so that a pruned group's weights are zero too."""
+    layer = model.get_layer(op.name)
+    kernel = np.asarray(layer.effective_kernel() if hasattr(layer, "effective_kernel") else layer.kernel)
+    if op.kind == "depthwise":
+        return kernel.reshape(kernel.shape[:3])
+    return kernel * _input_scale(network, model, op, op.inputs[0])[:, None]
+
+
 def folded_weights(network: Network, model: keras.Model) -> dict[str, OpWeights]:
-    """The training model's weights as inference uses them: pruned weights exactly zero, batch normalisation folded."""
+    """The training model's weights as inference uses them: pruned weights exactly zero, scales and batch normalisation
+    folded."""
     folded = {}
     for op in network.ops:
         if op.kind not in WEIGHTED:
             continue
         layer = model.get_layer(op.name)
-        kernel = np.asarray(layer.effective_kernel() if hasattr(layer, "effective_kernel") else layer.kernel)
-        if op.kind == "depthwise":
-            kernel = kernel.reshape(kernel.shape[:3])
+        kernel = effective_kernel(network, model, op)
         channels = kernel.shape[-1]
         bias = np.asarray(layer.bias) if layer.use_bias else np.zeros(channels, np.float32)
         if op.normalised:
@@ -71,6 +103,29 @@ def folded_weights(network: Network, model: keras.Model) -> dict[str, OpWeights]
             kernel, bias = kernel * scale, np.asarray(norm.beta) + (bias - np.asarray(norm.moving_mean)) * scale
         folded[op.name] = OpWeights(kernel.astype(np.float32), bias.astype(np.float32))
     return folded
+
+
+def _scale_layer(network: Network, name: str, members: GroupMembers) -> GroupScale:
+    """A scale layer. Its KL counts by the square root of the weights in a group: counted once, KL is no match for the
+    likelihood and prunes next to nothing; counted for every weight, it makes whole layers collapse, since noise that a
+    channel's positions and readers share does more harm than as much noise in single weights."""
+    size = sum(prod(network.kernel_shape(op)) / channels for op, channels in members)
+    return GroupScale(group_size=GROUP_SHARE * sqrt(size), name=name)
+
+
+def _input_scale(network: Network, model: keras.Model, op: Op, name: str) -> np.ndarray:
+    """What the scales between op and the unscaled tensor `name` multiply its channels by, (channels,)."""
+    made = network.op(name)
+    scale = np.ones(network.shapes[name][-1], np.float32)
+    if made.kind == "flatten":
+        scale = np.tile(_input_scale(network, model, made, made.inputs[0]), prod(network.shapes[made.inputs[0]][:-1]))
+    elif made.kind == "concat":
+        scale = np.concatenate([_input_scale(network, model, made, part) for part in made.inputs])
+    present = {layer.name: layer for layer in group_scales(model)}
+    for layer in scales_on_the_way(network, op, name):
+        if layer in present:
+            scale = scale * np.asarray(present[layer].effective_kernel())
+    return scale
 
 
 def inference_model(

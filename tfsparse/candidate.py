@@ -18,7 +18,7 @@ from typing import Any
 CONVOLUTIONS = ("plain", "cut", "separable")
 DOWNSAMPLINGS = ("stride", "max", "average")
 HEADS = ("flatten", "average", "depthwise")
-PRUNINGS = ("none", "unstructured")
+PRUNINGS = ("none", "unstructured", "structured", "both")
 SCHEDULES = ("cosine", "linear", "constant")
 
 MAX_BLOCKS = 4
@@ -60,7 +60,9 @@ class Training:
 
     `epochs` is a multiple of the rung's length (the search decides how long a stage's rung is). `kl_weight`
     multiplies the evidence bound's KL term at full strength, reached after a ramp over `kl_warmup` (a fraction of the
-    pruning phase). A weight is pruned where log alpha exceeds its family's threshold.
+    pruning phase). `pruning` is `unstructured` (single weights), `structured` (whole channels, units, and inputs of the
+    first dense layer) or `both`, one after the other. A weight or group is pruned where log alpha exceeds its family's
+    threshold.
     """
 
     learning_rate: float = 0.02
@@ -75,6 +77,7 @@ class Training:
     kl_warmup: float = 0.4
     threshold_convolution: float = 3.0
     threshold_dense: float = 3.0
+    threshold_group: float = 3.0
 
 
 @dataclass(frozen=True)

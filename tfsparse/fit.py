@@ -23,7 +23,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfsparse.augment import Augmentation
-from tfsparse.layers import VARIATIONAL, TrainingContext, kl_divergence, training_context, variational_layers
+from tfsparse.layers import (
+    VARIATIONAL,
+    GroupScale,
+    TrainingContext,
+    kl_divergence,
+    training_context,
+    variational_layers,
+)
 from tfsparse.layers.kl import kl_gradients
 from tfsparse.schedule import Schedule
 
@@ -132,10 +139,11 @@ def fit(
 
 @dataclass
 class _Group:
-    """Variables that one optimiser's step moves as one flat vector; `decayed` leading elements feel weight decay."""
+    """Variables that one optimiser's step moves as one flat vector; weight decay pulls at those elements that lie in
+    `decayed` (begin, end)."""
 
     variables: list[keras.Variable]
-    decayed: int = 0
+    decayed: tuple[int, int] = (0, 0)
     values: tf.Variable = field(init=False)
     slots: list[tf.Variable] = field(init=False)
 
@@ -217,17 +225,23 @@ class Trainer:
             variable.assign(value)
 
     def _gather_variables(self, seed: int) -> None:
-        """Order the parameters: kernels in the variational phase first, like their variances in a group apart."""
+        """Order the parameters: kernels in the variational phase first (scales, which do not decay, at the very
+        front), like their variances in a group apart."""
         self.noisy = [layer for layer in variational_layers(self.model) if layer.phase == VARIATIONAL]
         trainable = list(self.model.trainable_variables)
-        means = [layer.kernel for layer in self.noisy if layer.kernel.trainable]
-        variances = [layer.log_sigma2 for layer in self.noisy if layer.kernel.trainable]
+        noisy = [(layer, layer.kernel) for layer in self.noisy if layer.kernel.trainable]
+        noisy.sort(key=lambda pair: not isinstance(pair[0], GroupScale))
+        scales = sum(isinstance(layer, GroupScale) for layer, _ in noisy)
+        means = [kernel for _, kernel in noisy]
+        variances = [layer.log_sigma2 for layer, _ in noisy]
         taken = {id(variable) for variable in means + variances}
         rest = [variable for variable in trainable if id(variable) not in taken]
         kernels = [variable for variable in rest if len(variable.shape) > 1]
         others = [variable for variable in rest if len(variable.shape) <= 1]
         main = _Group([*means, *kernels, *others])
-        main.decayed = sum(main.sizes[: len(means) + len(kernels)])
+        main.decayed = sum(main.sizes[:scales]), sum(main.sizes[: len(means) + len(kernels)])
+        factors = [np.full(variable.shape, layer.kl_factor, np.float32).ravel() for layer, variable in noisy]
+        self.kl_factors = np.concatenate(factors) if factors else np.zeros(0, np.float32)
         self.groups = [main, _Group(variances)] if variances else [main]
         for group in self.groups:
             group.add_slots(2 if self.schedule.optimiser == "adamw" else 1)
@@ -288,8 +302,8 @@ class Trainer:
             means = sum(self.groups[1].sizes)
             by_means, by_variances = kl_gradients(flats[0][:means], flats[1])
             rest = tf.zeros([sum(self.groups[0].sizes) - means])
-            gradients[0] += rates[2] * tf.concat([by_means, rest], 0)
-            gradients[1] += rates[2] * by_variances
+            gradients[0] += rates[2] * tf.concat([self.kl_factors * by_means, rest], 0)
+            gradients[1] += rates[2] * self.kl_factors * by_variances
         if self.schedule.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self.schedule.clip_norm)
         for number, (group, flat, gradient) in enumerate(zip(self.groups, flats, gradients, strict=True)):
@@ -307,10 +321,10 @@ class Trainer:
 
     def _update(self, group, flat, gradient, rates, factor):
         schedule = self.schedule
-        if schedule.weight_decay and group.decayed:
-            pull = rates[1] * flat[: group.decayed]
-            rest = tf.zeros([sum(group.sizes) - group.decayed])
-            group.values.assign_sub(tf.concat([pull, rest], 0))
+        begin, end = group.decayed
+        if schedule.weight_decay and end > begin:
+            pull = rates[1] * flat[begin:end]
+            group.values.assign_sub(tf.pad(pull, [[begin, sum(group.sizes) - end]]))
         if schedule.optimiser == "sgd":
             tf.raw_ops.ResourceApplyKerasMomentum(
                 var=group.values.handle,

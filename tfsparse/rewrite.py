@@ -48,7 +48,7 @@ def compact(network: Network, weights: Weights) -> tuple[Network, dict[str, OpWe
     makes a non-zero constant vary at the border: such a channel stays).
     """
     edited = {name: OpWeights(w.kernel.copy(), w.bias.copy()) for name, w in weights.items()}
-    ids = _channels(network, tie_depthwise=True)
+    ids = channel_ids(network)
     for op in _weighted(network):
         if op.kind != "dense":
             _zero_taps_in_padding(op, network.shapes[op.inputs[0]], edited[op.name].kernel)
@@ -225,6 +225,11 @@ def equalise(network: Network, weights: Weights, ranges: Ranges, strength: float
 
 def _weighted(network: Network) -> Iterator[Op]:
     return (op for op in network.ops if op.kind in WEIGHTED)
+
+
+def channel_ids(network: Network) -> Ids:
+    """Number each tensor's channels so that those share a number that can only be removed together."""
+    return _channels(network, tie_depthwise=True)
 
 
 def _channels(network: Network, *, tie_depthwise: bool) -> Ids:

@@ -223,12 +223,7 @@ class DesignSpace:
             factor = values[f"block{b}/factor"]
             downsampling = values[f"block{b}/downsampling"] if factor > 1 else Block(()).downsampling
             blocks.append(Block(tuple(layers), downsampling, factor, values[f"block{b}/residual"]))
-        pruned = values["training/pruning"] != "none"
-        training = {
-            field.name: values[f"training/{field.name}"]
-            for field in fields(Training)
-            if pruned or field.name not in _PRUNING_KNOBS
-        }
+        training = {name: values[f"training/{name}"] for name in _training_knobs(values["training/pruning"])}
         factor = values["input_factor"]
         return self.canonical(
             Candidate(
@@ -272,10 +267,8 @@ class DesignSpace:
         if candidate.input_factor > 1:
             values["input_pooling"] = candidate.input_pooling
         values["linear_depthwise"] = candidate.linear_depthwise
-        pruned = candidate.training.pruning != "none"
-        for field in fields(Training):
-            if pruned or field.name not in _PRUNING_KNOBS:
-                values[f"training/{field.name}"] = getattr(candidate.training, field.name)
+        for name in _training_knobs(candidate.training.pruning):
+            values[f"training/{name}"] = getattr(candidate.training, name)
         return values
 
     def canonical(self, candidate: Candidate) -> Candidate:
@@ -303,8 +296,9 @@ class DesignSpace:
             changes["multi_scale"] = False
         if self.input_shape[-1] != 3:
             changes["grey"] = False
-        if candidate.training.pruning == "none":
-            defaults = {name: getattr(Training(), name) for name in _PRUNING_KNOBS}
+        knobs = _training_knobs(candidate.training.pruning)
+        defaults = {field.name: field.default for field in fields(Training) if field.name not in knobs}
+        if any(getattr(candidate.training, name) != value for name, value in defaults.items()):
             changes["training"] = replace(candidate.training, **defaults)
         return replace(candidate, **changes) if changes else candidate
 
@@ -337,9 +331,10 @@ class DesignSpace:
         if network.macs > self.max_macs:
             return f"needs {network.macs} multiply-accumulates, over the limit of {self.max_macs}"
         ram, flash = self.budgets.ram, self.budgets.flash
-        if ram is not None and network.memory_bound > ram:
-            return f"holds {network.memory_bound} bytes at once by its shapes, over the {ram} bytes of RAM"
-        least = self.least_payload(network, candidate)
+        kept = _slimmest(network) if candidate.training.pruning in ("structured", "both") else network
+        if ram is not None and kept.memory_bound > ram:
+            return f"holds {kept.memory_bound} bytes at once by its shapes, over the {ram} bytes of RAM"
+        least = self.least_payload(kept, candidate)
         if flash is not None and least > flash:
             return f"its weights take {least} bytes at the least, over the {flash} bytes of flash"
         return None
@@ -447,7 +442,34 @@ class DesignSpace:
 
 
 _NO_TRAINING = Training()
-_PRUNING_KNOBS = frozenset({"kl_weight", "kl_warmup", "threshold_convolution", "threshold_dense"})
+# What each knob of pruning needs: it exists with these kinds of pruning only.
+_PRUNED = tuple(kind for kind in PRUNINGS if kind != "none")
+_PRUNING_KNOBS = {
+    "kl_weight": _PRUNED,
+    "kl_warmup": _PRUNED,
+    "threshold_convolution": ("unstructured", "both"),
+    "threshold_dense": ("unstructured", "both"),
+    "threshold_group": ("structured", "both"),
+}
+
+
+def _training_knobs(pruning: str) -> tuple[str, ...]:
+    """The names of the fields of `Training` that have an effect with this kind of pruning."""
+    return tuple(field.name for field in fields(Training) if pruning in _PRUNING_KNOBS.get(field.name, PRUNINGS))
+
+
+def _slimmest(network: Network) -> Network:
+    """The network with a single channel or unit everywhere, below which structured pruning cannot go."""
+    slim = network.__dict__.get("_slimmest")
+    if slim is None:
+        ops = tuple(replace(op, channels=min(op.channels, 1)) for op in network.ops[:-1])
+        slim = Network((*ops, network.output), network.input_shape)
+        try:
+            slim.shapes  # noqa: B018 - an addition to the image itself keeps its channels
+        except ValueError:
+            slim = network
+        network.__dict__["_slimmest"] = slim
+    return slim
 
 
 def _has_depthwise(candidate: Candidate) -> bool:
@@ -519,9 +541,13 @@ def _training_parameters() -> Iterator[Parameter]:
     yield Parameter("training/weight_decay", "weight_decay", "float", 1e-6, 1e-2, log=True)
     yield Parameter("training/augmentation", "augmentation", "float", 0.0, 1.0)
     yield Parameter("training/pruning", "pruning", "choice", choices=PRUNINGS)
-    if len(PRUNINGS) > 1:
-        pruned = (("training/pruning", tuple(kind for kind in PRUNINGS if kind != "none")),)
-        yield Parameter("training/kl_weight", "kl_weight", "float", 0.1, 10.0, log=True, conditions=pruned)
-        yield Parameter("training/kl_warmup", "kl_warmup", "float", 0.1, 0.9, conditions=pruned)
-        for family in ("convolution", "dense"):
-            yield Parameter(f"training/threshold_{family}", "threshold", "float", 0.0, 5.0, conditions=pruned)
+    for name, low, high, log in (
+        ("kl_weight", 0.1, 10.0, True),
+        ("kl_warmup", 0.1, 0.9, False),
+        ("threshold_convolution", 0.0, 5.0, False),
+        ("threshold_dense", 0.0, 5.0, False),
+        ("threshold_group", 0.0, 5.0, False),
+    ):
+        group = "threshold" if name in ("threshold_convolution", "threshold_dense") else name
+        where = (("training/pruning", _PRUNING_KNOBS[name]),)
+        yield Parameter(f"training/{name}", group, "float", low, high, log=log, conditions=where)

@@ -1,8 +1,8 @@
 """One network, trained and pruned for the length of a rung, then compacted.
 
-A candidate that prunes is trained in two phases: with variational noise and the KL ramping up, until log alpha tells
-which weights are not needed; then, with those at exactly zero, for the rest of the rung, so that the weights that stay
-recover what the noise cost them.
+A candidate that prunes is trained in phases: dense, so that weights find their places; with variational noise, first
+on scales of whole groups of weights (structured pruning), then on single weights (unstructured pruning), the KL ramping
+up until log alpha tells what is not needed; and with all that at exactly zero, so that what stays recovers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ from tfsparse.augment import Augmentation
 from tfsparse.build import folded_weights, training_model
 from tfsparse.candidate import Training
 from tfsparse.fit import EpochResult, Evaluator, fit
-from tfsparse.layers import VariationalLayer, freeze
+from tfsparse.layers import (
+    DENSE,
+    VARIATIONAL,
+    GroupScale,
+    VariationalDense,
+    VariationalLayer,
+    group_scales,
+    start_noise,
+    variational_layers,
+    weight_layers,
+)
 from tfsparse.network import Network
 from tfsparse.rewrite import OpWeights, compact
 from tfsparse.schedule import Schedule
@@ -25,12 +35,19 @@ from tfsparse.schedule import Schedule
 # A rung of length 1 shows this many training images, whatever the data set's size: trials cost about the same on all.
 RUNG_SAMPLES = 60_000
 
-# Of a pruning candidate's images, this share is seen after the weights are pruned.
-RECOVERY = 0.3
+# The phases of each kind of pruning, and what share of the images is seen in them.
+PHASES = {
+    "none": (("dense", 1.0),),
+    "unstructured": (("dense", 0.3), ("weights", 0.45), ("recovery", 0.25)),
+    "structured": (("dense", 0.3), ("groups", 0.45), ("recovery", 0.25)),
+    "both": (("dense", 0.25), ("groups", 0.25), ("weights", 0.3), ("recovery", 0.2)),
+}
 # The recovery starts from weights that are nearly right.
 RECOVERY_RATE = 0.3
+# Noise starts this far below the weights: from the paper's constant variance the climb would be as long as a rung.
+FIRST_LOG_ALPHA = -4.0
 # Variances have a longer way to go than weights, from nearly nothing to more than the weight itself.
-VARIANCE_RATE = 2.0
+VARIANCE_RATE = 3.0
 CLIP_NORM = 2.0
 # The KL's weight is counted as if a rung's images were a small set seen this often. A short look at a large set would
 # otherwise prune nothing: there the evidence bound trusts the data, which training has hardly seen.
@@ -77,14 +94,13 @@ def train(
     Raises `TrainingDiverged` where the loss is no longer a number.
     """
     keras.utils.set_random_seed(seed)
-    pruned = training.pruning != "none"
-    model = training_model(network, variational=pruned)
+    kinds = {kind for kind, _ in PHASES[training.pruning]}
+    model = training_model(network, variational="weights" in kinds, scaled="groups" in kinds)
     phases = _phases(training, round(rung.samples * training.epochs), len(images))
-    total = sum(phase.epochs * _samples(phase, len(images)) for phase in phases)
+    total = sum(phase.epochs * _samples(phase, len(images)) for _, phase in phases)
     done = 0
-    for number, phase in enumerate(phases):
-        if number == 1:
-            freeze(model, lambda layer: _threshold(layer, training))
+    for number, (kind, phase) in enumerate(phases):
+        _enter(model, kind, training)
 
         def advance(epoch: EpochResult, phase: Schedule = phase, before: int = done) -> None:
             progress((before + (epoch.epoch + 1) * _samples(phase, len(images))) / total)
@@ -104,32 +120,40 @@ def train(
     return Trained(smaller, weights, Evaluator(model).accuracy(val_images, val_labels))
 
 
-def _phases(training: Training, samples: int, available: int) -> tuple[Schedule, ...]:
-    """The schedules of the phases, which together show `samples` images."""
-    common = {
-        "batch_size": training.batch_size,
-        "decay": training.schedule,
-        "weight_decay": training.weight_decay,
-        "clip_norm": CLIP_NORM,
-    }
-    if training.pruning == "none":
-        return (Schedule(**_epochs(samples, available), learning_rate=training.learning_rate, **common),)
-    return (
-        Schedule(
-            **_epochs(samples * (1 - RECOVERY), available),
-            learning_rate=training.learning_rate,
-            variance_rate=VARIANCE_RATE,
-            kl_weight=training.kl_weight * available / min(available, max(1.0, samples / PASSES)),
-            kl_warmup=training.kl_warmup,
-            **common,
-        ),
-        Schedule(
-            **_epochs(samples * RECOVERY, available),
-            learning_rate=training.learning_rate * RECOVERY_RATE,
-            warmup=0.1,
-            **common,
-        ),
-    )
+def _enter(model: keras.Model, kind: str, training: Training) -> None:
+    """Begin a phase: what was noisy before is pruned for good, and what this phase is about becomes noisy."""
+    for layer in variational_layers(model):
+        if kind == "dense":
+            layer.set_phase(DENSE)
+        elif layer.phase == VARIATIONAL:
+            layer.freeze(_threshold(layer, training))
+    noisy = {"groups": group_scales, "weights": weight_layers}.get(kind, lambda model: [])(model)
+    for layer in noisy:
+        layer.set_phase(VARIATIONAL)
+    start_noise(model, FIRST_LOG_ALPHA)
+
+
+def _phases(training: Training, samples: int, available: int) -> list[tuple[str, Schedule]]:
+    """The phases' kinds and schedules, which together show `samples` images."""
+    phases = []
+    for kind, share in PHASES[training.pruning]:
+        changes: dict[str, float] = {"learning_rate": training.learning_rate}
+        if kind in ("groups", "weights"):
+            changes["variance_rate"] = VARIANCE_RATE
+            changes["kl_weight"] = training.kl_weight * available / min(available, max(1.0, samples / PASSES))
+            changes["kl_warmup"] = training.kl_warmup
+        elif kind == "recovery":
+            changes = {"learning_rate": training.learning_rate * RECOVERY_RATE, "warmup": 0.1}
+        schedule = Schedule(
+            **_epochs(samples * share, available),
+            batch_size=training.batch_size,
+            decay=training.schedule,
+            weight_decay=training.weight_decay,
+            clip_norm=CLIP_NORM,
+            **changes,
+        )
+        phases.append((kind, schedule))
+    return phases
 
 
 def _epochs(samples: float, available: int) -> dict[str, int]:
@@ -143,5 +167,6 @@ def _samples(phase: Schedule, available: int) -> int:
 
 
 def _threshold(layer: VariationalLayer, training: Training) -> float:
-    dense = "dense" in type(layer).__name__.lower()
-    return training.threshold_dense if dense else training.threshold_convolution
+    if isinstance(layer, GroupScale):
+        return training.threshold_group
+    return training.threshold_dense if isinstance(layer, VariationalDense) else training.threshold_convolution

@@ -75,6 +75,8 @@ class VariationalLayer(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.kl_weight: KLWeight | None = None
+        # How often the KL of each element of the kernel counts.
+        self.kl_factor = 1.0
         self._phase = phase if prunable else DENSE
         self.log_sigma2 = self.kept = None
 
@@ -119,19 +121,25 @@ class VariationalLayer(keras.layers.Layer):
 
     def _sample(self, inputs, kernel):
         log_sigma2 = tf.convert_to_tensor(self.log_sigma2)
+        if self.kl_weight is not None and current_context().layers_add_kl:
+            self.add_loss(self.kl_weight.variable * (self.kl_factor * kl.kl_divergence(kernel, log_sigma2)))
+        return self._draw(inputs, kernel, log_sigma2)
+
+    def _draw(self, inputs, kernel, log_sigma2):
+        """Outputs drawn from their distribution under the posterior, without bias: local reparametrisation."""
         mean = self.linear(inputs, kernel)
         sigma2 = tf.exp(tf.clip_by_value(log_sigma2, *LOG_SIGMA2_RANGE))
         variance = self.linear(tf.square(inputs), sigma2)
         # Both factors are non-negative, but a convolution by transforms may leave a variance a little below zero.
         deviation = tf.sqrt(tf.nn.relu(variance) + VARIANCE_EPSILON)
+        return mean + deviation * self._noise_like(mean)
+
+    def _noise_like(self, tensor):
+        """Standard normal noise, shaped like the tensor."""
         context = current_context()
         if context.noise is not None:
-            noise = context.noise(mean)
-        else:
-            noise = keras.random.normal(tf.shape(mean), dtype=mean.dtype, seed=self.seed_generator)
-        if self.kl_weight is not None and context.layers_add_kl:
-            self.add_loss(self.kl_weight.variable * kl.kl_divergence(kernel, log_sigma2))
-        return mean + deviation * noise
+            return context.noise(tensor)
+        return keras.random.normal(tf.shape(tensor), dtype=tensor.dtype, seed=self.seed_generator)
 
     def _deterministic(self, kernel):
         if self._phase == DENSE:
@@ -163,10 +171,12 @@ class VariationalLayer(keras.layers.Layer):
         return kl.log_alpha(tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.log_sigma2))
 
     def kl(self) -> tf.Tensor:
-        """The KL of posterior and prior, summed over the weights (nats); 0 outside of the variational phase."""
+        """The KL of posterior and prior, summed over the weights (nats) and times `kl_factor`; 0 outside of the
+        variational phase."""
         if self._phase != VARIATIONAL:
             return tf.zeros((), self.compute_dtype)
-        return kl.kl_divergence(tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.log_sigma2))
+        total = kl.kl_divergence(tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.log_sigma2))
+        return self.kl_factor * total
 
     def mask(self, threshold: float | None = None) -> tf.Tensor:
         """1 where a weight stays and 0 where it is pruned, shaped like the kernel.

@@ -10,12 +10,23 @@ import tensorflow as tf
 
 from tfsparse.layers.base import VARIATIONAL, VariationalLayer
 from tfsparse.layers.context import KLWeight
+from tfsparse.layers.scale import GroupScale
 
 
 def variational_layers(model: keras.Model) -> list[VariationalLayer]:
     """The model's prunable layers, those of nested models included, in the model's order."""
     found = [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, VariationalLayer)]
     return [layer for layer in found if layer.prunable]
+
+
+def group_scales(model: keras.Model) -> list[GroupScale]:
+    """The layers that scale whole groups (Bayesian Compression), in the model's order."""
+    return [layer for layer in variational_layers(model) if isinstance(layer, GroupScale)]
+
+
+def weight_layers(model: keras.Model) -> list[VariationalLayer]:
+    """The prunable layers with weights of their own (Sparse Variational Dropout), in the model's order."""
+    return [layer for layer in variational_layers(model) if not isinstance(layer, GroupScale)]
 
 
 def kl_divergence(model: keras.Model) -> tf.Tensor:
@@ -48,8 +59,11 @@ def weights_and_zeros(layers: Iterable[VariationalLayer]) -> tuple[int, int]:
 
 
 def sparsity(model: keras.Model) -> float:
-    """The fraction of the prunable layers' kernel weights that are zero at inference; 0 where there are none."""
-    weights, zeros = weights_and_zeros(variational_layers(model))
+    """The fraction of the prunable layers' kernel weights that are zero at inference; 0 where there are none.
+
+    Scales are no weights: what they prune is seen in the kernels once they are folded (`build.folded_weights`).
+    """
+    weights, zeros = weights_and_zeros(weight_layers(model))
     return zeros / weights if weights else 0.0
 
 
