@@ -15,7 +15,7 @@ from tfsparse.compiler.counted import count, layer_macs, layer_nnz
 from tfsparse.compiler.emit import Program, header_text, headers, source_text
 from tfsparse.compiler.encode import encode
 from tfsparse.compiler.graph import lower
-from tfsparse.compiler.layers import Network, Weighted
+from tfsparse.compiler.layers import Border, Network, Weighted
 from tfsparse.compiler.narrow import narrow
 from tfsparse.compiler.reader import read_model
 from tfsparse.compiler.schedule import blocks_of, distances_of, plan_memory
@@ -39,8 +39,24 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
+class Port:
+    """An input or output in C: real = scale * (q - zero_point); `dtype` is int8, or int32 or int64 for indices."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    size: int  # bytes
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
 class CompiledModel:
-    """What `compile_model` wrote, and its figures. Sizes in bytes; one int8 element is one byte."""
+    """What `compile_model` wrote, and its figures. Sizes in bytes; one int8 element is one byte.
+
+    `input_size` and `output_size` are those of all inputs and outputs together; shapes and scales without a number are
+    those of the first.
+    """
 
     directory: Path
     sources: tuple[str, ...]  # C files to compile, relative to `directory`, where their headers lie, too
@@ -60,6 +76,16 @@ class CompiledModel:
     working_memory_2: int
     macs: int
     layers: tuple[LayerReport, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+def _ports(network: Network, borders: tuple[Border, ...]) -> tuple[Port, ...]:
+    values = [network.values[border.value] for border in borders]
+    return tuple(
+        Port(border.name, border.shape, value.dtype, value.size, value.scale, value.zero_point)
+        for border, value in zip(borders, values, strict=True)
+    )
 
 
 def build_program(tflite: bytes, name: str) -> Program:
@@ -112,19 +138,19 @@ def compile_model(tflite: bytes | Path, out: Path, *, name: str = "model") -> Co
             shutil.copyfile(_RUNTIME / header, out / header)
     except OSError as error:
         raise UserError(f"cannot write to the folder '{out}' ({error.strerror}); choose another with -o") from None
-    source, result = network.values[network.input], network.values[network.output]
+    inputs, outputs = _ports(network, network.inputs), _ports(network, network.outputs)
     counted = program.counted
     return CompiledModel(
         directory=out,
         sources=("model.c",),
-        input_size=source.size,
-        output_size=result.size,
-        input_shape=network.input_shape,
-        output_shape=network.output_shape,
-        input_scale=source.scale,
-        input_zero_point=source.zero_point,
-        output_scale=result.scale,
-        output_zero_point=result.zero_point,
+        input_size=sum(port.size for port in inputs),
+        output_size=sum(port.size for port in outputs),
+        input_shape=inputs[0].shape,
+        output_shape=outputs[0].shape,
+        input_scale=inputs[0].scale,
+        input_zero_point=inputs[0].zero_point,
+        output_scale=outputs[0].scale,
+        output_zero_point=outputs[0].zero_point,
         payload=program.payload,
         arena=program.plan.size,
         nnz=counted.nnz,
@@ -133,4 +159,6 @@ def compile_model(tflite: bytes | Path, out: Path, *, name: str = "model") -> Co
         working_memory_2=counted.working_memory_2,
         macs=counted.macs,
         layers=_reports(program),
+        inputs=inputs,
+        outputs=outputs,
     )

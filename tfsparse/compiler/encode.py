@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfsparse.compiler.fixedpoint import Multiplier
-from tfsparse.compiler.layers import Add, Layer, Weighted
+from tfsparse.compiler.layers import Layer, Weighted
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,5 @@ def encode(layer: Layer) -> Encoded | None:
     """The constant tables of a layer; None where it has none."""
     if isinstance(layer, Weighted):
         return _encode_weighted(layer)
-    if isinstance(layer, Add) and layer.constant is not None:
-        return Encoded("constant", (Table("constant", layer.constant.astype(np.int8)),))
-    return None
+    tables = tuple(Table(role, values.reshape(-1)) for role, values in layer.constants().items())
+    return Encoded("constant", tables) if tables else None

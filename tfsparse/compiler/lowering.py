@@ -33,6 +33,7 @@ class Lowering:
         self.model = model
         self.values: dict[int, Value] = {}
         self.alias: dict[int, int] = {}  # tensor -> value that holds its bytes
+        self.floats: dict[int, Tensor] = {}  # float tensor -> the int8 tensor that it dequantises
         self.layers: list[Layer] = []
         self.notes: list[str] = []
         self.count: Counter[str] = Counter()  # layers named so far, by kind
@@ -61,18 +62,23 @@ class Lowering:
         return self.tensor(index) if present else None
 
     def output(self) -> Tensor:
+        """The only output of the current operator."""
         if len(self.operator.outputs) != 1:
             raise self.refuse(f"it has {len(self.operator.outputs)} outputs; only one is supported")
         return self.model.tensors[self.operator.outputs[0]]
 
-    def activation_quantization(self, tensor: Tensor) -> tuple[np.float32, int]:
-        """(scale, zero point) of an int8 tensor quantised as a whole."""
-        if tensor.dtype != "int8":
+    def activation_quantization(self, tensor: Tensor, *, uint8: bool = False) -> tuple[np.float32, int]:
+        """(scale, zero point) of an int8 tensor quantised as a whole.
+
+        With `uint8` it may be uint8, too: it is held as the int8 numbers 128 below, and so is its zero point.
+        """
+        lift = 128 if uint8 and tensor.dtype == "uint8" else 0
+        if tensor.dtype != "int8" and not lift:
             raise self.refuse(f"tensor '{tensor.name}' is {tensor.dtype}; convert the model to full int8")
         q = tensor.quantization
-        if q is None or len(q.scale) != 1 or not q.scale[0] > 0 or not -128 <= q.zero_point[0] <= 127:
+        if q is None or len(q.scale) != 1 or not q.scale[0] > 0 or not -128 <= q.zero_point[0] - lift <= 127:
             raise self.refuse(f"tensor '{tensor.name}' has no usable int8 scale; convert the model to full int8")
-        return q.scale[0], int(q.zero_point[0])
+        return q.scale[0], int(q.zero_point[0]) - lift
 
     def constant(self, tensor: Tensor, what: str, dtypes: tuple[str, ...]) -> np.ndarray:
         if tensor.sparse:
@@ -81,38 +87,49 @@ class Lowering:
             raise self.refuse(f"{what} must be a constant of type {' or '.join(dtypes)}")
         return tensor.data
 
-    def source(self, index: int) -> tuple[int, np.float32, int]:
+    def source(self, index: int, *, uint8: bool = False) -> tuple[int, np.float32, int]:
         """(value, scale, zero point) of run-time input `index` of the current operator."""
         tensor = self.tensor(index)
-        scale, zero = self.activation_quantization(tensor)
+        scale, zero = self.activation_quantization(tensor, uint8=uint8)
         if tensor.index not in self.alias:
             reason = "is a constant" if tensor.data is not None else "is read before it is made"
             raise self.refuse(f"its input '{tensor.name}' {reason}, which is not supported here")
         return self.alias[tensor.index], scale, zero
 
-    def define(self, tensor: Tensor) -> int:
-        """A new value for an output tensor."""
-        scale, zero = self.activation_quantization(tensor)
-        if tensor.index in self.alias or tensor.data is not None:
+    def define(self, tensor: Tensor, *, indices: bool = False, uint8: bool = False) -> int:
+        """A new value for an output tensor: int8, or the integers of `indices`."""
+        scale, zero = (1.0, 0) if indices else self.activation_quantization(tensor, uint8=uint8)
+        if tensor.index in self.alias or tensor.index in self.floats or tensor.data is not None:
             raise self.refuse(f"its output '{tensor.name}' is already defined; export the model again")
-        if not tensor.shape or 0 in tensor.shape:
+        if 0 in tensor.shape:
             raise self.refuse(f"its output has the shape {tensor.shape}, which holds nothing")
-        if max(tensor.shape) > _LARGEST_SIDE or math.prod(tensor.shape) > _LARGEST_VALUE:
+        if max(tensor.shape, default=1) > _LARGEST_SIDE or math.prod(tensor.shape) > _LARGEST_VALUE:
             raise self.refuse(f"its output of shape {tensor.shape} is beyond any microcontroller; use a smaller model")
-        self.values[tensor.index] = Value(tensor.index, tensor.name, tensor.shape, float(scale), zero)
+        dtype = tensor.dtype if indices else "int8"
+        self.values[tensor.index] = Value(tensor.index, tensor.name, tensor.shape, float(scale), zero, dtype)
         self.alias[tensor.index] = tensor.index
         return tensor.index
 
     def define_input(self, tensor: Tensor) -> int:
         """The value that the caller of the network fills."""
         self.operator = Operator(0, "INPUT", (), (tensor.index,), Options())
-        return self.define(tensor)
+        return self.define(tensor, uint8=True)
 
     def share(self, tensor: Tensor, value: int) -> None:
         """Let an output tensor be another name of a value's bytes."""
-        if tensor.index in self.alias or tensor.data is not None:
+        if tensor.index in self.alias or tensor.index in self.floats or tensor.data is not None:
             raise self.refuse(f"its output '{tensor.name}' is already defined; export the model again")
         self.alias[tensor.index] = value
+
+    def dequantize(self, tensor: Tensor, origin: Tensor) -> None:
+        """Let a float tensor stand for the int8 tensor `origin`."""
+        if tensor.index in self.alias or tensor.index in self.floats or tensor.data is not None:
+            raise self.refuse(f"its output '{tensor.name}' is already defined; export the model again")
+        self.floats[tensor.index] = origin
+
+    def integers(self, index: int, what: str) -> np.ndarray:
+        """A constant list of indices, axes or sizes, one-dimensional."""
+        return self.constant(self.tensor(index), what, ("int32", "int64")).reshape(-1)
 
     def expect_shape(self, tensor: Tensor, shape: tuple[int, ...]) -> None:
         if tuple(tensor.shape) != tuple(shape):

@@ -149,6 +149,24 @@ _OPERATORS = [
     "IF",
     "WHILE",
 ]
+# Members of the schema's union of options; an operator with another's would be read as something it is not.
+_OPTION_TYPES = {
+    "CONV_2D": 1,
+    "DEPTHWISE_CONV_2D": 2,
+    "AVERAGE_POOL_2D": 5,
+    "MAX_POOL_2D": 5,
+    "FULLY_CONNECTED": 8,
+    "SOFTMAX": 9,
+    "CONCATENATION": 10,
+    "ADD": 11,
+    "MUL": 21,
+    "GATHER": 23,
+    "MEAN": 27,
+    "SUM": 27,
+    "SUB": 28,
+    "STRIDED_SLICE": 32,
+    "LEAKY_RELU": 75,
+}
 _ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
 _PADDINGS = ("SAME", "VALID")
 # A table without any field: every option takes its default.
@@ -190,6 +208,10 @@ class Options:
     beta: float = 1.0
     keep_dims: bool = False
     weights_format: int = 0
+    alpha: float = 0.0
+    batch_dims: int = 0
+    masks: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)  # of STRIDED_SLICE: begin, end, ellipsis, new axis, shrink
+    from_begin: bool = False  # STRIDED_SLICE counts its end from its begin
 
 
 @dataclass(frozen=True)
@@ -219,8 +241,10 @@ def _pair(table: Table, height: int, width: int, default: int) -> tuple[int, int
     return table.scalar(height, "i", default), table.scalar(width, "i", default)
 
 
-def _options(kind: str, table: Table | None) -> Options:
-    """Options of an operator; a missing table means the defaults, as in TFLite."""
+def _options(kind: str, member: int, table: Table | None) -> Options:
+    """Options of an operator, from the union's `member`; a missing table means the defaults."""
+    if table is not None and member != _OPTION_TYPES.get(kind, member):
+        raise BrokenFileError(f"a {kind} carries the options of another operator")
     table = table or _NO_FIELDS
     if kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         fused = 3 if kind == "CONV_2D" else 4
@@ -240,15 +264,21 @@ def _options(kind: str, table: Table | None) -> Options:
     if kind == "FULLY_CONNECTED":
         activation = _choice(_ACTIVATIONS, table.scalar(0, "b"), "activation")
         return Options(activation=activation, weights_format=table.scalar(1, "b"))
-    if kind == "ADD":
+    if kind in ("ADD", "SUB", "MUL"):
         return Options(activation=_choice(_ACTIVATIONS, table.scalar(0, "b"), "activation"))
     if kind == "CONCATENATION":
         activation = _choice(_ACTIVATIONS, table.scalar(1, "b"), "activation")
         return Options(axis=table.scalar(0, "i"), activation=activation)
     if kind == "SOFTMAX":
         return Options(beta=table.scalar(0, "f", 0.0))
-    if kind == "MEAN":
+    if kind in ("MEAN", "SUM"):
         return Options(keep_dims=bool(table.scalar(0, "B")))
+    if kind == "LEAKY_RELU":
+        return Options(alpha=table.scalar(0, "f", 0.0))
+    if kind == "GATHER":
+        return Options(axis=table.scalar(0, "i"), batch_dims=table.scalar(1, "i"))
+    if kind == "STRIDED_SLICE":
+        return Options(masks=tuple(table.scalar(i, "i") for i in range(5)), from_begin=bool(table.scalar(5, "B")))
     return Options()
 
 
@@ -344,7 +374,7 @@ def read_model(data: bytes) -> TFLiteModel:
                 kind=kinds[code],
                 inputs=_indices(table.array(1, "i4"), len(tensors), -1),
                 outputs=_indices(table.array(2, "i4"), len(tensors)),
-                options=_options(kinds[code], table.table(4)),
+                options=_options(kinds[code], table.scalar(3, "B"), table.table(4)),
             )
         )
     return TFLiteModel(

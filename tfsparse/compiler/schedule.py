@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tfsparse.compiler.layers import Add, Convolution, Layer, Mean, Network, Pool, Rescale, Softmax
+from tfsparse.compiler.layers import Convolution, Layer, Network, Pool
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,9 @@ class Plan:
 def write_lead(layer: Layer, in_size: int, out_size: int) -> int:
     """Bytes by which the output must begin before an input that dies here, so that no byte is overwritten before its
     last use. `out_size` (no sharing at all) where the layer reads in another order than it writes."""
-    if isinstance(layer, Add) and in_size < out_size:
-        return out_size  # an operand that is added several times
-    if isinstance(layer, Add | Rescale | Softmax | Mean):
-        # Byte i of the output is written when no byte of the input before i is needed any more.
-        return 0
+    if layer.in_order:
+        # A smaller operand is broadcast: read several times.
+        return 0 if in_size >= out_size else out_size
     if isinstance(layer, Convolution | Pool):
         window = layer.window
         out_row = out_size // window.out_height
@@ -55,12 +53,12 @@ def write_lead(layer: Layer, in_size: int, out_size: int) -> int:
 
 
 def blocks_of(network: Network) -> list[Block]:
-    """Lifetimes: step i is layer i; the input is there from step 0 on, the output stays to the end."""
-    first = {network.input: 0} | {layer.output: i for i, layer in enumerate(network.layers)}
+    """Lifetimes: step i is layer i; inputs are there from step 0 on, outputs stay to the end."""
+    first = {border.value: 0 for border in network.inputs} | {layer.output: i for i, layer in enumerate(network.layers)}
     last = dict(first)
     for i, layer in enumerate(network.layers):
         last |= dict.fromkeys(layer.inputs, i)
-    last[network.output] = len(network.layers)
+    last |= {border.value: len(network.layers) for border in network.outputs}
     return [Block(key, network.values[key].size, first[key], last[key]) for key in first]
 
 

@@ -7,21 +7,21 @@ from collections import Counter
 from dataclasses import replace
 
 from tfsparse.compiler.fixedpoint import quantize_multiplier
-from tfsparse.compiler.layers import Add, Convolution, FullyConnected, Layer, Network, Pad, Pool, Rescale
+from tfsparse.compiler.layers import Binary, Convolution, FullyConnected, Layer, Network, Pad, Pool, Rescale
 
 _UNITY = quantize_multiplier(1.0)
 _LARGEST_PAD = 127
 
 
-def _readers(layers: list[Layer], output: int) -> Counter[int]:
-    """How often each value is read; being the network's output counts as a read."""
-    return Counter([output, *(i for layer in layers for i in layer.inputs)])
+def _readers(layers: list[Layer], outputs: list[int]) -> Counter[int]:
+    """How often each value is read; being an output of the network counts as a read."""
+    return Counter([*outputs, *(i for layer in layers for i in layer.inputs)])
 
 
-def _fold_pads(layers: list[Layer], output: int) -> list[Layer]:
+def _fold_pads(layers: list[Layer], outputs: list[int]) -> list[Layer]:
     """A convolution that alone reads a padded map pads for itself: outside the map its kernel adds nothing, which is
     what the zero point does."""
-    readers = _readers(layers, output)
+    readers = _readers(layers, outputs)
     pads = {layer.output: layer for layer in layers if isinstance(layer, Pad) and readers[layer.output] == 1}
     folded: list[Layer] = []
     for layer in layers:
@@ -41,16 +41,16 @@ def _fold_pads(layers: list[Layer], output: int) -> list[Layer]:
     return folded
 
 
-def _fold_clamps(layers: list[Layer], output: int) -> list[Layer]:
+def _fold_clamps(layers: list[Layer], outputs: list[int]) -> list[Layer]:
     """RELU and friends that keep the scale are a tighter clamp of the layer before them."""
-    readers = _readers(layers, output)
+    readers = _readers(layers, outputs)
     folded: list[Layer] = []
     for layer in layers:
         maker = next((other for other in folded if other.output == layer.inputs[0]), None)
         if (
             isinstance(layer, Rescale)
             and (layer.multiplier, layer.input_zero) == (_UNITY, layer.output_zero)
-            and isinstance(maker, Convolution | FullyConnected | Pool | Add | Rescale)
+            and isinstance(maker, Convolution | FullyConnected | Pool | Binary | Rescale)
             and readers[maker.output] == 1
         ):
             lowest = min(max(maker.lowest, layer.lowest), layer.highest)
@@ -60,6 +60,16 @@ def _fold_clamps(layers: list[Layer], output: int) -> list[Layer]:
         else:
             folded.append(layer)
     return folded
+
+
+def _drop_unread(layers: list[Layer], outputs: list[int]) -> list[Layer]:
+    """Without layers that nothing needs, such as parts of a split."""
+    needed, kept = set(outputs), []
+    for layer in reversed(layers):
+        if layer.output in needed:
+            needed.update(layer.inputs)
+            kept.append(layer)
+    return kept[::-1]
 
 
 def _pointwise_rows(size: int) -> int:
@@ -86,5 +96,6 @@ def _regroup_pointwise(layer: Layer) -> Layer:
 
 
 def simplify(network: Network) -> Network:
-    layers = _fold_pads(list(network.layers), network.output)
-    return replace(network, layers=tuple(map(_regroup_pointwise, _fold_clamps(layers, network.output))))
+    outputs = [border.value for border in network.outputs]
+    layers = _fold_pads(_drop_unread(list(network.layers), outputs), outputs)
+    return replace(network, layers=tuple(map(_regroup_pointwise, _fold_clamps(layers, outputs))))
