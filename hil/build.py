@@ -64,27 +64,32 @@ class Builder:
             BuildError: no toolchain, or the compiler refuses the model's C.
         """
         directory, sources = (model.directory, model.sources) if model else (None, ())
-        parts = recipe(self.board, runtime, directory, sources)
-        self._gcc_version = self._gcc_version or self._ask_gcc_version()
+        return self.build_recipe(elf, recipe(self.board, runtime, directory, sources), directory)
+
+    def build_recipe(self, elf: Path, parts: Recipe, model: Path | None = None) -> Path:
+        """The same from a recipe; `model` is the folder whose files are the model's."""
+        objects = self.compile(elf.parent, parts, model)
+        self.link(elf, objects, parts)
+        return elf
+
+    def compile(self, beside: Path, parts: Recipe, model: Path | None = None) -> list[Path]:
+        """Objects of all sources, in the recipe's order. Their names hold the hash of all that they depend on.
+
+        Those that see the `model` are put into `beside`.
+        """
+        self._gcc_version = self._gcc_version or gcc_version()
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
-            elf.parent.mkdir(parents=True, exist_ok=True)
+            beside.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BuildError(f"cannot write to {error.filename} ({error.strerror}); choose another folder") from error
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            objects = list(pool.map(lambda source: self._object(source, parts, directory, elf.parent), parts.sources))
-        self._link(elf, objects, parts)
-        return elf
-
-    @staticmethod
-    def _ask_gcc_version() -> str:
-        gcc = TOOLCHAIN + "gcc"
-        if shutil.which(gcc) is None:
-            raise BuildError(f"{gcc} is not on PATH; install it with: {TOOLCHAIN_HINT}")
-        return _run([gcc, "-dumpfullversion"]).stdout
+            return list(pool.map(lambda source: self._object(source, parts, model, beside), parts.sources))
 
     def _object(self, source: Path, parts: Recipe, model: Path | None, beside: Path) -> Path:
-        digest = hashlib.sha256(repr((self._gcc_version, parts.compile_flags, source.name)).encode())
+        cxx = source.suffix == ".cc"
+        flags = parts.cxx_flags if cxx else parts.compile_flags
+        digest = hashlib.sha256(repr((self._gcc_version, flags, source.name)).encode())
         dependencies = _with_includes(source, parts.include_dirs)
         for path in dependencies:
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -94,22 +99,26 @@ class Builder:
             # Through a name of its own, so that a second process building the same never sees half an object.
             partial = _partial(target)
             includes = [f"-I{path}" for path in parts.include_dirs]
-            result = _run([TOOLCHAIN + "gcc", *parts.compile_flags, *includes, "-c", str(source), "-o", str(partial)])
+            driver = TOOLCHAIN + ("g++" if cxx else "gcc")
+            result = run_tool([driver, *flags, *includes, "-c", str(source), "-o", str(partial)])
             if result.returncode:
                 partial.unlink(missing_ok=True)
                 raise BuildError(f"{source.name} does not compile: {_first_error(result.stderr)}")
             partial.replace(target)
         return target
 
-    def _link(self, elf: Path, objects: list[Path], parts: Recipe) -> None:
+    def link(self, elf: Path, objects: list[Path], parts: Recipe) -> None:
+        """Link `objects`. Where there are libraries, the linker's map, which tells each byte's origin, lies beside."""
         partial = _partial(elf)
-        result = _run(
+        result = run_tool(
             [
                 TOOLCHAIN + "gcc",
                 *parts.link_flags,
                 "-T",
                 str(parts.linker_script),
                 *(str(path) for path in objects),
+                *(str(path) for path in parts.libraries),
+                *(("-lm", f"-Wl,-Map={elf.with_suffix('.map')}") if parts.libraries else ()),
                 "-o",
                 str(partial),
             ]
@@ -160,5 +169,13 @@ def _first_error(stderr: str) -> str:
     return (lines or stderr.splitlines() or ["no message"])[0].strip()
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+def gcc_version() -> str:
+    """Raises BuildError where there is no compiler."""
+    gcc = TOOLCHAIN + "gcc"
+    if shutil.which(gcc) is None:
+        raise BuildError(f"{gcc} is not on PATH; install it with: {TOOLCHAIN_HINT}")
+    return run_tool([gcc, "-dumpfullversion"]).stdout
+
+
+def run_tool(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, check=False)

@@ -60,7 +60,12 @@ class Memory:
     stack_invoke: int  # high-water mark during the last inference
     ticks: int  # of the last inference, reading the counter included
     ticks_empty: int  # of reading the counter around a call that does nothing
-    tick: str  # "instruction" or "cycle"
+    tick: str  # "instruction", "cycle", or "none" where the target has no counter
+    # Of a runtime that reads its model from a flash slot (tflm):
+    arena_head: int | None = None
+    arena_tail: int | None = None
+    slot_crc: int | None = None
+    failure: int = 0  # why the model in the slot cannot run
 
     @property
     def stack(self) -> int:

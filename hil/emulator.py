@@ -43,7 +43,7 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-def _command(elf: Path, board: Board, listener: socket.socket, wait: bool) -> list[str]:
+def _command(elf: Path, board: Board, listener: socket.socket, wait: bool, slot: Path | None = None) -> list[str]:
     if board.qemu_machine is None:
         raise EmulatorError(f"the board {board.name} is not one that QEMU emulates; measure it with --port /dev/tty...")
     if shutil.which(QEMU) is None:
@@ -66,6 +66,8 @@ def _command(elf: Path, board: Board, listener: socket.socket, wait: bool) -> li
         f"socket,id=uart,fd={listener.fileno()},server=on,wait={wait_flag},nodelay=on",
         "-serial",
         "chardev:uart",
+        # The content of the board's model slot, put into flash beside the image.
+        *(("-device", f"loader,file={slot},addr={board.model_slot:#x},force-raw=on") if slot else ()),
     ]
 
 
@@ -76,10 +78,10 @@ class Emulator:
     block, and, through the kernel (PR_SET_PDEATHSIG), with the thread that started it, however that one dies.
     """
 
-    def __init__(self, elf: Path, board: Board):
+    def __init__(self, elf: Path, board: Board, slot: Path | None = None):
         self._listener = _listen(0)
         try:
-            command = _command(elf, board, self._listener, wait=True)
+            command = _command(elf, board, self._listener, wait=True, slot=slot)
             # setpriv, not a preexec_fn: that would fork a process that may hold all of TensorFlow and its threads.
             if shutil.which("setpriv"):
                 command = ["setpriv", "--pdeathsig", "KILL", *command]

@@ -12,10 +12,14 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from hil.measurer import EMULATOR, Measurement, MeasurementError, Measurer, measure_running
+from hil.recipe import DEFAULT_BOARD
 from tfsparse.errors import UserError, run_cli
 
 if TYPE_CHECKING:
@@ -29,10 +33,14 @@ BYTES, COUNT = "bytes", ""
 ROWS = (
     ("flash_total", BYTES, ".isr_vector + .text + .rodata + .data"),
     ("flash_model", BYTES, "of it the model: kernels, code and payload"),
-    ("payload", BYTES, "of it the constant tables"),
+    ("payload", BYTES, "of it the model's constants (tflm: the whole .tflite)"),
+    ("flash_kernels", BYTES, "of it TFLite Micro's kernels"),
+    ("flash_framework", BYTES, "of it TFLite Micro itself, glue and libraries"),
     ("ram_total", BYTES, ".data + .bss + stack"),
     ("ram_model", BYTES, "of it the model: arena, statics, stack"),
     ("arena", BYTES, "inputs, outputs and all between"),
+    ("arena_head", BYTES, "of it activations"),
+    ("arena_tail", BYTES, "of it what lives as long as the interpreter"),
     ("stack", BYTES, "of one inference"),
     ("instructions", COUNT, "of one inference, emulated"),
     ("cycles", COUNT, "of one inference"),
@@ -50,7 +58,13 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--port", default=EMULATOR, help="emulator (default), /dev/ttyACM0 or any serial port, socket://host:port"
     )
-    arguments.add_argument("--runtime", default="sparse", help="sparse (default)")
+    arguments.add_argument("--board", help=f"folder of firmware/boards/ (default: {DEFAULT_BOARD}); --list shows all")
+    arguments.add_argument(
+        "--runtime", default="sparse", help="sparse (default), tflm (TFLite Micro), or tflm,sparse: side by side"
+    )
+    arguments.add_argument("--name", default="model", help="what the firmware calls the model (default: model)")
+    arguments.add_argument("--repeat", type=int, default=1, metavar="N", help="measure N times and compare")
+    arguments.add_argument("--list", action="store_true", help="show ports, emulators that run, and boards")
     arguments.add_argument("--inputs", type=Path, help="X.npy [N, ...]: int8, uint8 images or floats; default: random")
     arguments.add_argument("--labels", type=Path, help="y.npy [N]: whole numbers; prints the accuracy on the device")
     arguments.add_argument("--json", action="store_true", help="print one JSON object, keys as a trial's record")
@@ -59,30 +73,63 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     options = parser().parse_args()
+    if options.list:
+        from hil.discover import print_everything
+
+        print_everything(PROJECT / ".pio")
+        return 0
     if options.labels and not options.inputs:
         raise UserError("--labels needs --inputs")
-    measurement = _measure(options)
+    if options.repeat < 1:
+        raise UserError("--repeat takes a number of at least 1")
+    measurements = _measure(options)
     if options.json:
-        print(json.dumps(measurement.to_json()))
+        records = [measurement.to_json() for measurement in measurements]
+        print(json.dumps(records[0] if len(records) == 1 else records))
     else:
-        _print_table(measurement)
-    return 0 if measurement.bit_exact else 1
+        _print_table(measurements)
+    return 0 if all(measurement.bit_exact for measurement in measurements) else 1
 
 
-def _measure(options: argparse.Namespace) -> Measurement:
+def _measure(options: argparse.Namespace) -> list[Measurement]:
+    """One measurement for each runtime."""
     cache = PROJECT / ".cache" / "hil"
     if options.model is None:
         if options.inputs:
             raise UserError("--inputs needs the MODEL that the firmware holds, for the reference's outputs")
         url = _uploaded_url() if options.port == EMULATOR else options.port
-        return measure_running(url, PROJECT / ".pio" / "build", _writable(cache))
+        running = partial(measure_running, url, PROJECT / ".pio" / "build", _writable(cache), options.board)
+        return [_repeated(options.repeat, running)]
     inputs = _load(options.inputs, "--inputs")
     labels = _load(options.labels, "--labels")
-    with Measurer(options.port, options.runtime, _writable(cache)) as measurer:
-        if inputs is None:
-            return measurer.measure(options.model)
-        with _progress(len(inputs)) as advance:
-            return measurer.measure(options.model, inputs, labels, advance)
+    found = []
+    for runtime in options.runtime.split(","):
+        with Measurer(options.port, runtime, _writable(cache), options.board) as measurer:
+            measure = partial(measurer.measure, options.model, inputs, labels, name=options.name)
+            if inputs is None:
+                found.append(_repeated(options.repeat, measure))
+                continue
+            with _progress(len(inputs)) as advance:
+                found.append(_repeated(options.repeat, partial(measure, progress=advance)))
+    return found
+
+
+def _repeated(count: int, measure: Callable[[], Measurement]) -> Measurement:
+    """Measure `count` times: sizes and emulated instructions must come out equal, cycles may vary.
+
+    Returns the measurement with the most cycles, and the median of the seconds.
+    """
+    measurements = [measure() for _ in range(count)]
+    first = measurements[0]
+    for number, other in enumerate(measurements[1:], start=2):
+        for field in fields(Measurement):
+            old, new = getattr(first, field.name), getattr(other, field.name)
+            if field.name not in ("seconds", "cycles") and old != new:
+                raise MeasurementError(
+                    f"{field.name} was {old} and is {new} at measurement {number}: no figure to trust"
+                )
+    seconds = {phase: median(each.seconds[phase] for each in measurements) for phase in first.seconds}
+    return replace(max(measurements, key=lambda each: each.cycles or 0), seconds=seconds)
 
 
 def _uploaded_url() -> str:
@@ -128,28 +175,47 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _print_table(measurement: Measurement) -> None:
+def _print_table(measurements: list[Measurement]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{measurement.runtime} on {measurement.target}", title_justify="left")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
+    first, *others = measurements
+    runtimes = ", ".join(measurement.runtime for measurement in measurements)
+    table = Table(title=f"{runtimes} on {first.target}", title_justify="left")
+    table.add_column("figure", no_wrap=True)
+    for measurement in measurements:
+        table.add_column(measurement.runtime if others else "value", justify="right", no_wrap=True)
+    for other in others:
+        table.add_column(f"{first.runtime} / {other.runtime}", justify="right", no_wrap=True)
     table.add_column("what it is", style="dim")
     for name, unit, meaning in ROWS:
-        value = getattr(measurement, name)
-        if value is not None:
-            table.add_row(name, f"{value:,} {unit}".strip(), meaning)
-    if measurement.accuracy is not None:
-        table.add_row("accuracy", f"{measurement.accuracy:.2%}", f"on the device, {measurement.inputs} inputs")
-    verdict = {True: "yes", False: "NO", None: "unknown"}[measurement.bit_exact]
-    meaning = {
-        True: f"all outputs of {measurement.inputs} inputs equal the reference's",
-        False: f"some outputs of {measurement.inputs} inputs differ from the reference's",
-        None: "no model at hand to compare with; name it on the command line",
-    }[measurement.bit_exact]
-    table.add_row("bit_exact", verdict, meaning)
+        values = [getattr(measurement, name) for measurement in measurements]
+        if any(value is not None for value in values):
+            cells = ["-" if value is None else f"{value:,} {unit}".strip() for value in values]
+            table.add_row(name, *cells, *(_ratio(values[0], value) for value in values[1:]), meaning)
+    gaps = ("",) * len(others)
+    if first.accuracy is not None:
+        shares = (f"{measurement.accuracy:.2%}" for measurement in measurements)
+        table.add_row("accuracy", *shares, *gaps, f"on the device, {first.inputs} inputs")
+    verdicts = ({True: "yes", False: "NO", None: "unknown"}[each.bit_exact] for each in measurements)
+    table.add_row("bit_exact", *verdicts, *gaps, _verdict(measurements))
+    if any(measurement.max_difference for measurement in measurements):
+        steps = (str(measurement.max_difference) for measurement in measurements)
+        table.add_row("max_difference", *steps, *gaps, "from the reference, in quantisation steps")
     Console().print(table)
+
+
+def _ratio(one: float | None, other: float | None) -> str:
+    return f"{one / other:.2f}" if one is not None and other else ""
+
+
+def _verdict(measurements: list[Measurement]) -> str:
+    inputs = measurements[0].inputs
+    if any(measurement.bit_exact is None for measurement in measurements):
+        return "no model at hand to compare with; name it on the command line"
+    if all(measurement.bit_exact for measurement in measurements):
+        return f"all outputs of {inputs} inputs equal the reference's"
+    return f"some outputs of {inputs} inputs differ from the reference's"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ planned is compared with both and never printed in their place.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import shutil
 import tempfile
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 
     from hil.device import Device, Memory
     from hil.footprint import Footprint
+    from hil.tflm import Library
     from tfsparse.compiler import CompiledModel
 
 EMULATOR = "emulator"
+TFLM = "tflm"
 RANDOM_INPUTS, RANDOM_BYTES = 4, 8192  # so many inputs, fewer of large ones, but at least two
 SEED = 0
 ARENA_SYMBOL = "arena"
@@ -63,6 +66,12 @@ class Measurement:
     inputs: int  # how many inputs were run and compared
     accuracy: float | None  # on the device, where labels were given
     seconds: dict[str, float]  # compile, measure
+    max_difference: int | None = None  # of an output element from the reference's, in quantisation steps
+    # Of the runtime tflm: flash_model = payload (the .tflite itself) + flash_kernels + flash_framework
+    flash_kernels: int | None = None
+    flash_framework: int | None = None
+    arena_head: int | None = None  # of the arena: activations
+    arena_tail: int | None = None  # of the arena: what lives as long as the interpreter
 
     def to_json(self) -> dict:
         """Same keys as a trial's record."""
@@ -78,6 +87,46 @@ class DeviceRun:
     memory: Memory
 
 
+@dataclass(frozen=True)
+class Image:
+    """A firmware image with its model, ready to run. Sizes in bytes."""
+
+    runtime: str
+    elf: Path
+    footprint: Footprint
+    payload: int
+    slot: Path | None = None  # what lies in the board's model slot beside the image
+    slot_model: int = 0  # bytes of the model in it
+    kernels: int | None = None  # flash of the kernels, where they can be told apart
+    slot_crc: int | None = None
+
+    def check_slot(self, memory: Memory, target: str, tflite: Path) -> None:
+        """The device must hold this very model, and be able to run it."""
+        from hil.tflm import FAILURES
+
+        if memory.slot_crc != self.slot_crc:
+            raise MeasurementError(f"{target} holds another model in its flash slot than {tflite}; upload it again")
+        if memory.failure:
+            reason = FAILURES.get(memory.failure, f"error {memory.failure}")
+            raise MeasurementError(f"TFLite Micro does not run {tflite} on this board: {reason}")
+
+    def check_device(self, memory: Memory, compiled: CompiledModel) -> None:
+        """What the device tells of its model must be what was built."""
+        # The arena of TFLite Micro is planned on the device; ours is planned by the compiler.
+        arena = memory.arena if self.slot else compiled.arena
+        told = (memory.runtime, memory.input, memory.output, memory.arena, memory.payload)
+        planned = (self.runtime, compiled.input_size, compiled.output_size, arena, self.payload)
+        if told != planned:
+            raise MeasurementError(f"the device tells {told} of its model and the plan is {planned}: they must agree")
+
+    def parts(self, baseline: Footprint) -> dict[str, int | None]:
+        """What the image has beyond the baseline, the model apart."""
+        if self.kernels is None:
+            return {}
+        code = self.footprint.flash_total - baseline.flash_total
+        return {"flash_kernels": self.kernels, "flash_framework": code - self.kernels}
+
+
 class Measurer:
     """Measures models on one target. A context manager; use one per thread.
 
@@ -87,7 +136,7 @@ class Measurer:
     Args:
         target: "emulator" (a QEMU of its own per measurement), "renode", or the URL or path of a serial port where the
             image already runs.
-        runtime: "sparse".
+        runtime: "sparse" (our compiler) or "tflm" (TFLite Micro).
         workdir: for objects and images; by default a temporary folder that goes with the measurer.
     """
 
@@ -108,6 +157,7 @@ class Measurer:
         self._workdir = Path(self._own.name) if self._own else Path(workdir)
         self._builder = Builder(self.board, self._workdir / "objects")
         self._baseline: Footprint | None = None
+        self._library: Library | None = None  # of the runtime tflm
 
     def __enter__(self) -> Measurer:
         return self
@@ -134,6 +184,8 @@ class Measurer:
         inputs: np.ndarray | None = None,
         labels: np.ndarray | None = None,
         progress: Callable[[int], None] | None = None,
+        *,
+        name: str = "model",
     ) -> Measurement:
         """Build the firmware with `tflite`, run it and compare every output with the reference's.
 
@@ -141,6 +193,7 @@ class Measurer:
             inputs: int8 [N, *input_shape], or uint8 images or floats; by default a few seeded random ones.
             labels: int [N], for the accuracy.
             progress: called with the number of inputs done.
+            name: what the firmware calls the model (`m-model-[name]`).
 
         Raises:
             MeasurementError: no figure can be given; the message says why.
@@ -148,8 +201,6 @@ class Measurer:
         """
         import numpy as np
 
-        from hil.build import ModelSource
-        from hil.footprint import read_footprint
         from hil.reference import Reference, quantize
         from tfsparse.compiler import compile_model
 
@@ -158,26 +209,24 @@ class Measurer:
         self._workdir.mkdir(parents=True, exist_ok=True)
         _sweep(self._workdir)
         with tempfile.TemporaryDirectory(prefix="image-", dir=self._workdir) as folder:
-            compiled = compile_model(content, Path(folder) / "model")
+            compiled = compile_model(content, Path(folder) / "model", name=name)
             samples = _random_bytes(compiled.input_size) if inputs is None else quantize(np.asarray(inputs), compiled)
             _check_labels(labels, len(samples), compiled)
+            build = self._tflm_image if self.runtime == TFLM else self._sparse_image
+            image = build(content, compiled, name, Path(folder))
             baseline = self.baseline
-            source = ModelSource(compiled.directory, compiled.sources)
-            elf = self._builder.build(Path(folder) / "firmware.elf", self.runtime, source)
-            image = read_footprint(elf)
-            check_image(image, compiled)
             compiled_at = time.monotonic()
             expected = Reference(content, compiled)(samples)
-            run = self._run(elf, image, samples, tflite, progress)
-        check_device(run.memory, compiled, self.runtime)
-        figures = figures_of(image, baseline, run.memory, run.ticks)
+            run = self._run(image, samples, tflite, progress)
+        image.check_device(run.memory, compiled)
+        differences = np.abs(run.outputs.astype(np.int16) - expected)
         return Measurement(
             target=self.target,
             runtime=self.runtime,
-            **figures,
-            payload=compiled.payload,
-            arena=compiled.arena,
-            bit_exact=bool(np.array_equal(run.outputs, expected)),
+            **figures_of(image.footprint, baseline, run.memory, run.ticks, image.slot_model),
+            payload=image.payload,
+            arena=run.memory.arena,
+            bit_exact=not differences.any(),
             nnz=compiled.nnz,
             model_size_counted=compiled.model_size_counted,
             working_memory_1=compiled.working_memory_1,
@@ -186,23 +235,65 @@ class Measurer:
             inputs=len(samples),
             accuracy=None if labels is None else accuracy_of(run.outputs, labels, compiled),
             seconds={"compile": compiled_at - started, "measure": time.monotonic() - compiled_at},
+            max_difference=int(differences.max()),
+            **image.parts(baseline),
+            arena_head=run.memory.arena_head,
+            arena_tail=run.memory.arena_tail,
         )
 
+    def _sparse_image(self, content: bytes, compiled: CompiledModel, name: str, folder: Path) -> Image:
+        """The generated C in an image of its own."""
+        from hil.build import ModelSource
+        from hil.footprint import read_footprint
+
+        source = ModelSource(compiled.directory, compiled.sources)
+        elf = self._builder.build(folder / "firmware.elf", self.runtime, source)
+        footprint = read_footprint(elf)
+        check_image(footprint, compiled)
+        return Image(self.runtime, elf, footprint, compiled.payload)
+
+    def _tflm_image(self, content: bytes, compiled: CompiledModel, name: str, folder: Path) -> Image:
+        """TFLite Micro and the kernels that the model needs, made once a set of operators; the model in its slot."""
+        from hil import tflm
+        from hil.footprint import read_footprint
+
+        if self._library is None:
+            self._library = tflm.build_library(self.board)
+        operators = tflm.operators_of(content)
+        tflm.check_operators(operators, self._library.sources)
+        recipe = tflm.image_recipe(self.board, self._library, operators)
+        objects = self._builder.compile(self._builder.cache, recipe)
+        key = hashlib.sha256(repr((recipe.libraries, recipe.link_flags, objects)).encode()).hexdigest()[:16]
+        elf = self._workdir / TFLM / key / "firmware.elf"
+        if not elf.is_file():
+            elf.parent.mkdir(parents=True, exist_ok=True)
+            self._builder.link(elf, objects, recipe)
+        slot = folder / "slot.bin"
+        slot.write_bytes(tflm.slot_image(content, name))
+        room = self.board.flash_origin + self.board.flash_size - self.board.model_slot
+        if slot.stat().st_size > room:
+            raise MeasurementError(f"the model takes {slot.stat().st_size:,} bytes and its flash slot has {room:,}")
+        kernels = tflm.kernel_flash(elf.with_suffix(".map"), self._library)
+        crc = tflm.slot_crc(content)
+        return Image(self.runtime, elf, read_footprint(elf), len(content), slot, len(content), kernels, crc)
+
     def _run(
-        self, elf: Path, image: Footprint, samples: np.ndarray, tflite: Path, progress: Callable[[int], None] | None
+        self, image: Image, samples: np.ndarray, tflite: Path, progress: Callable[[int], None] | None
     ) -> DeviceRun:
         from hil.device import Device, DeviceError
         from hil.emulator import Emulator
 
         if self.target != EMULATOR:
             with Device(self.target) as device:
-                check_build(device.synchronise(), image.build_id, self.target, tflite)
+                check_build(device.synchronise(), image.footprint.build_id, self.target, tflite)
+                image.check_slot(device.memory(), self.target, tflite)
                 return run_inputs(device, samples, progress)
-        with Emulator(elf, self.board) as emulator:
+        with Emulator(image.elf, self.board, image.slot) as emulator:
             try:
                 with Device(emulator.url, name="the emulator") as device:
                     device.wait_ready()
-                    check_build(device.build_id(), image.build_id, self.target, tflite)
+                    check_build(device.build_id(), image.footprint.build_id, self.target, tflite)
+                    image.check_slot(device.memory(), self.target, tflite)
                     return run_inputs(device, samples, progress)
             except DeviceError as error:
                 if complaint := emulator.complaint():
@@ -282,14 +373,7 @@ def check_build(found: str, wanted: str, target: str, tflite: Path) -> None:
         )
 
 
-def check_device(memory: Memory, compiled: CompiledModel, runtime: str) -> None:
-    told = (memory.runtime, memory.input, memory.output, memory.arena, memory.payload)
-    planned = (runtime, compiled.input_size, compiled.output_size, compiled.arena, compiled.payload)
-    if told != planned:
-        raise MeasurementError(f"the device tells {told} of its model and the compiler {planned}: they must agree")
-
-
-def measure_running(url: str, images: Path, workdir: Path | None = None) -> Measurement:
+def measure_running(url: str, images: Path, workdir: Path | None = None, board: str | None = None) -> Measurement:
     """Measure the firmware that already runs behind the serial port `url`.
 
     Args:
@@ -314,11 +398,11 @@ def measure_running(url: str, images: Path, workdir: Path | None = None) -> Meas
                 memory = run.memory
             seconds = {"compile": 0.0, "measure": time.monotonic() - started}
     if model is not None and model.is_file():
-        with Measurer(url, memory.runtime, workdir) as measurer:
+        with Measurer(url, memory.runtime, workdir, board) as measurer:
             return measurer.measure(model)
     figures: dict[str, int | None] = dict.fromkeys(("flash_total", "flash_model", "ram_total", "ram_model"))
     if elf:
-        with Measurer(url, workdir=workdir) as measurer:
+        with Measurer(url, workdir=workdir, board=board) as measurer:
             figures = figures_of(read_footprint(elf), measurer.baseline, memory, run.ticks if run else None)
     counted = dict.fromkeys(("nnz", "model_size_counted", "working_memory_1", "working_memory_2", "macs"))
     ticks = run.ticks if run else None
@@ -367,15 +451,22 @@ def tables_size(image: Footprint, compiled: CompiledModel) -> int:
     return sum(s.size for s in image.symbols if s.is_object and s.section == ".rodata" and table.fullmatch(s.name))
 
 
-def figures_of(image: Footprint, baseline: Footprint, memory: Memory, ticks: int | None) -> dict[str, int | None]:
-    """The figures that an image and a run on the device give together, with the baseline taken off."""
+def figures_of(
+    image: Footprint, baseline: Footprint, memory: Memory, ticks: int | None, slot_model: int = 0
+) -> dict[str, int | None]:
+    """The figures that an image and a run on the device give together, with the baseline taken off.
+
+    Args:
+        slot_model: bytes of a model that lies in flash beside the image; its arena then is no static of the image.
+    """
     statics = image.statics - image.size_of(DB_SYMBOL)
     baseline_statics = baseline.statics - baseline.size_of(DB_SYMBOL)
+    arena, db = (memory.arena, memory.input) if slot_model else (0, 0)
     return {
-        "flash_total": image.flash_total,
-        "flash_model": image.flash_total - baseline.flash_total,
-        "ram_total": image.statics + memory.stack_peak,
-        "ram_model": statics - baseline_statics + memory.stack,
+        "flash_total": image.flash_total + slot_model,
+        "flash_model": image.flash_total + slot_model - baseline.flash_total,
+        "ram_total": image.statics + arena + db + memory.stack_peak,
+        "ram_model": statics - baseline_statics + arena + memory.stack,
         **_device_figures(memory, ticks),
     }
 

@@ -45,6 +45,7 @@ class Board:
     ram_origin: int
     ram_size: int  # bytes
     stack_size: int  # bytes
+    model_slot: int | None  # where the runtime tflm finds its model in flash; None: it has no place on this board
     qemu_machine: str | None  # None: a real board
 
     @property
@@ -73,6 +74,7 @@ def load_board(name: str = DEFAULT_BOARD) -> Board:
         ram_origin=int(own["ram_origin"], 0),
         ram_size=manifest["upload"]["maximum_ram_size"],
         stack_size=own["stack_size"],
+        model_slot=int(own["model_slot"], 0) if "model_slot" in own else None,
         qemu_machine=own.get("qemu_machine"),
     )
 
@@ -88,10 +90,12 @@ class Recipe:
     compile_flags: tuple[str, ...]
     link_flags: tuple[str, ...]
     linker_script: Path
+    cxx_flags: tuple[str, ...] = ()  # in place of compile_flags for .cc files
+    libraries: tuple[Path, ...] = ()  # static ones, after all objects
 
 
 def runtime_names() -> list[str]:
-    return sorted(path.parent.name for path in (FIRMWARE / "runtimes").glob("*/runtime.c"))
+    return sorted(path.parent.name for path in (FIRMWARE / "runtimes").glob("*/runtime.c*"))
 
 
 def recipe(board: Board, runtime: str, model: Path | None = None, model_sources: tuple[str, ...] = ()) -> Recipe:
@@ -109,7 +113,7 @@ def recipe(board: Board, runtime: str, model: Path | None = None, model_sources:
         *sorted((FIRMWARE / "hal").glob("*.c")),
         *sorted((FIRMWARE / "core").glob("*.c")),
         *board.sources,
-        FIRMWARE / "runtimes" / runtime / "runtime.c",
+        *sorted((FIRMWARE / "runtimes" / runtime).glob("*.c*")),
     ]
     if model is not None:
         folders.append(model)

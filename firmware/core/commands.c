@@ -96,7 +96,7 @@ static void run_profile(char *rest) {
     (void)rest;
     console_line("m-profile-[ULPMark for tinyML Firmware V0.0.1]");
     console_text("m-model-[");
-    console_text(runtime_info.model);
+    console_text(runtime_info()->model);
     console_line("]");
 }
 
@@ -119,11 +119,17 @@ static void run_mem(char *rest) {
     (void)rest;
     const harness_figures_t *figures = harness_figures();
     console_text("m-mem-[runtime=");
-    console_text(runtime_info.runtime);
-    console_key_uint("input", runtime_info.input_size);
-    console_key_uint("output", runtime_info.output_size);
-    console_key_uint("arena", runtime_info.arena_size);
-    console_key_uint("payload", runtime_info.payload_size);
+    console_text(runtime_info()->runtime);
+    console_key_uint("input", runtime_info()->input_size);
+    console_key_uint("output", runtime_info()->output_size);
+    console_key_uint("arena", runtime_info()->arena_size);
+    console_key_uint("payload", runtime_info()->payload_size);
+    if (runtime_info()->slot_crc) {
+        console_key_uint("arena_head", runtime_info()->arena_head);
+        console_key_uint("arena_tail", runtime_info()->arena_tail);
+        console_key_uint("slot_crc", runtime_info()->slot_crc);
+        console_key_uint("failure", (uint32_t)runtime_info()->failure);
+    }
     console_key_uint("stack_size", stack_size());
     console_key_uint("stack_peak", stack_peak());
     console_key_uint("stack_idle", figures->stack_idle);
@@ -143,9 +149,9 @@ static void db_load(char *rest) {
     const char *word = next_word(&rest);
     if (!word || !parse_uint(word, &size) || size == 0) {
         error("Command 'db load' requires the number of bytes");
-    } else if (size > db_capacity) {
+    } else if (size > runtime_info()->db_capacity) {
         console_text("e-[The buffer holds ");
-        console_uint(db_capacity);
+        console_uint(runtime_info()->db_capacity);
         console_line(" bytes]");
     } else {
         db_expected = size;
@@ -174,7 +180,7 @@ static void db_bytes(const char *hex) {
         return;
     }
     for (uint32_t i = 0; i < digits; i += 2u) {
-        db_buffer[db_loaded++] = (uint8_t)(hex_value(hex[i]) << 4 | hex_value(hex[i + 1u]));
+        runtime_info()->db[db_loaded++] = (uint8_t)(hex_value(hex[i]) << 4 | hex_value(hex[i + 1u]));
     }
     if (db_loaded == db_expected) {
         console_line("m-load-done");
@@ -221,7 +227,7 @@ static void db_block(char *rest) {
 uint32_t commands_block_left(void) { return block_size - block_received; }
 
 void commands_block_byte(uint8_t byte) {
-    db_buffer[db_loaded + block_received++] = byte;
+    runtime_info()->db[db_loaded + block_received++] = byte;
     block_crc = crc16(block_crc, byte);
     if (block_received < block_size) {
         return;
@@ -237,7 +243,7 @@ void commands_block_byte(uint8_t byte) {
 static void db_print(void) {
     for (uint32_t i = 0; i < db_loaded; i++) {
         console_text(i % 8u == 0 ? "m-buffer-" : "-");
-        console_hex8(db_buffer[i]);
+        console_hex8(runtime_info()->db[i]);
         if (i % 8u == 7u || i + 1u == db_loaded) {
             console_line("");
         }
@@ -266,8 +272,8 @@ static bool output_valid;
 static void print_results(void) {
     console_text("m-results-[");
     const int8_t *output = runtime_output();
-    for (uint32_t i = 0; i < runtime_info.output_size; i++) {
-        const float value = (float)(output[i] - runtime_info.output_zero_point) * runtime_info.output_scale * 1000.0f;
+    for (uint32_t i = 0; i < runtime_info()->output_size; i++) {
+        const float value = (float)(output[i] - runtime_info()->output_zero_point) * runtime_info()->output_scale * 1000.0f;
         if (i) {
             console_char(',');
         }
@@ -307,13 +313,13 @@ static void run_infer(char *rest) {
         error("Command 'infer' takes the number of inferences, at least 1, and of warm-ups");
         return;
     }
-    if (runtime_info.input_size == 0) {
+    if (runtime_info()->input_size == 0) {
         error("This firmware holds no model");
         return;
     }
-    if (db_loaded != runtime_info.input_size) {
+    if (db_loaded != runtime_info()->input_size) {
         console_text("e-[The model needs an input of ");
-        console_uint(runtime_info.input_size);
+        console_uint(runtime_info()->input_size);
         console_line(" bytes: use 'db load' first]");
         return;
     }
@@ -359,12 +365,12 @@ static void run_output(char *rest) {
         return;
     }
     const int8_t *output = runtime_output();
-    for (uint32_t i = 0; i < runtime_info.output_size; i++) {
+    for (uint32_t i = 0; i < runtime_info()->output_size; i++) {
         if (i % 32u == 0) {
             console_text("m-output-");
         }
         console_hex8((uint8_t)output[i]);
-        if (i % 32u == 31u || i + 1u == runtime_info.output_size) {
+        if (i % 32u == 31u || i + 1u == runtime_info()->output_size) {
             console_line("");
         }
     }

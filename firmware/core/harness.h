@@ -11,7 +11,7 @@ typedef struct {
     uint32_t stack_invoke; /* high-water mark during the inference */
 } harness_figures_t;
 
-/* Runs `count` inferences on the content of db_buffer and adds their ticks, the empty cost taken off, to *ticks.
+/* Runs `count` inferences on the input (`db` of runtime_info()) and adds their ticks, the empty cost taken off, to *ticks.
  * Returns 0, or the first error number of the runtime. */
 int harness_run(uint32_t count, uint64_t *ticks);
 

@@ -1,9 +1,11 @@
 #include "cortex_m.h"
 #include "hal.h"
 #include "protocol.h"
+#include "runtime.h"
 
 int main(void) {
     hal_init();
+    runtime_start();
     irq_enable();
     protocol_banner();
     for (;;) {

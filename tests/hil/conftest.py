@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hil import tflm
 from hil.measure import Measurer
+from hil.recipe import load_board
+from hil.tflm import Library
 from support.tflite_models import small_digits_like_tflite
 
 
@@ -29,4 +34,20 @@ def digits_inputs() -> np.ndarray:
 @pytest.fixture(scope="session")
 def measurer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measurer]:
     with Measurer(workdir=tmp_path_factory.mktemp("measurer")) as measurer:
+        yield measurer
+
+
+@pytest.fixture(scope="session")
+def tflm_library() -> Library:
+    """TFLite Micro's sources and their library for the default board, made once in the project's cache."""
+    if not os.environ.get("TFLM_DIR"):
+        if shutil.which("cargo") is None and not tflm._crate_folder().is_dir():
+            pytest.skip("no TFLite Micro: cargo is not on PATH (apt-get install cargo)")
+        tflm.fetch()
+    return tflm.build_library(load_board())
+
+
+@pytest.fixture(scope="session")
+def tflm_measurer(tflm_library: Library, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measurer]:
+    with Measurer(runtime="tflm", workdir=tmp_path_factory.mktemp("tflm")) as measurer:
         yield measurer

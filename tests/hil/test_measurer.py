@@ -290,7 +290,7 @@ def test_a_serial_port_of_the_system(measurer, digits_tflite, builder_image, tmp
 
 
 def test_unknown_runtime_and_target():
-    with pytest.raises(UserError, match="no runtime 'tflm'; use one of: sparse"):
-        Measurer(runtime="tflm")
+    with pytest.raises(UserError, match="no runtime 'onnx'; use one of: sparse, tflm"):
+        Measurer(runtime="onnx")
     with pytest.raises(UserError, match="renode"):
         Measurer(target="renode")

@@ -3,11 +3,12 @@
 
 #include <stddef.h>
 
-const runtime_info_t runtime_info = {"none", "none", 0, 0, 0, 0, 0.0f, 0};
+static uint8_t db_buffer[64];
 
-uint8_t db_buffer[64];
-const uint32_t db_capacity = sizeof db_buffer;
+static const runtime_info_t info = {.runtime = "none", .model = "none", .db = db_buffer, .db_capacity = sizeof db_buffer};
 
+void runtime_start(void) {}
+const runtime_info_t *runtime_info(void) { return &info; }
 int8_t *runtime_input(void) { return NULL; }
 const int8_t *runtime_output(void) { return NULL; }
 int runtime_invoke(void) { return 1; }
