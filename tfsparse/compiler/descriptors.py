@@ -171,10 +171,10 @@ def fields(layer: Layer, network: Network) -> str | None:
     if isinstance(layer, Gather):
         return f"{layer.name}_indices, {layer.outer}, {layer.indices.size}, {layer.inner}, {layer.pitch}"
     if isinstance(layer, Reduce):
-        kept, reduced = layer.kept, layer.reduced
+        kept, reduced, line = layer.kept, layer.reduced, layer.line
         return (
-            f"{layer.addend}, {layer.factor}, {layer.shift}, {len(kept.counts)}, {len(reduced.counts)}, "
-            f"{_table(kept, 0)}, {_table(reduced, 0)}"
+            f"{line.below}, {line.above}, {line.factor}, {line.turn}, {line.shift}, {len(kept.counts)}, "
+            f"{len(reduced.counts)}, {_table(kept, 0)}, {_table(reduced, 0)}"
         )
     if isinstance(layer, ArgMax):
         return f"{layer.outer}, {layer.count}, {layer.inner}, {layer.width}"

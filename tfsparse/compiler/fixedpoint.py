@@ -85,26 +85,46 @@ def hard_swish_16(x: int, out: Multiplier, gate: Multiplier) -> int:
     return _shift_right(whole >> 15 if whole >= 0 else -(-whole >> 15), -out.shift)
 
 
-def fit_line(x: np.ndarray, y: np.ndarray, slope: float) -> tuple[int, int, int] | None:
-    """(factor, addend, shift) with clip((x * factor + addend) >> shift, -128, 127) = y; None where none is found.
+@dataclass(frozen=True)
+class Line:
+    """y = clip((x * factor + addend) >> shift, -128, 127), with an addend of its own below and from x = `turn` on.
 
-    x: consecutive integers; y: int64 in -128..127, not falling; slope: about that of y, positive. The factor fits into
-    31 bits, the sum into 62.
+    The factor fits into 31 bits, the sum into 62.
     """
-    steps = np.flatnonzero(np.diff(y))
-    # On each level of y the first x says how small the addend may be, the last how large.
-    first, last = np.concatenate([[0], steps + 1]), np.concatenate([steps, [len(y) - 1]])
+
+    factor: int
+    shift: int
+    turn: int
+    below: int
+    above: int
+
+
+def fit_line(x: np.ndarray, y: np.ndarray, slope: float, turn: int) -> Line | None:
+    """The line through a staircase, exactly; None where there is none.
+
+    x: consecutive integers; y: int64 in -128..127, not falling; slope: about that of y, positive. Rounding half away
+    from zero, or twice, is not quite the same on both sides of zero, which is at x = `turn`.
+    """
     most = int(np.abs(x).max())
-    for shift in range(40, -1, -1):
+    for shift in range(40, 15, -1):
         factor = round(slope * (1 << shift))
         if factor >= 1 << 31 or most * factor >= 1 << 61:
             continue
-        low = (y[first].astype(np.int64) << shift) - x[first] * factor
-        high = (y[last].astype(np.int64) + 1 << shift) - 1 - x[last] * factor
-        least = int(low[y[first] > -128].max(initial=-(1 << 61)))
-        greatest = int(high[y[last] < 127].min(initial=1 << 61))
-        if least <= greatest:
-            return factor, (least + greatest) // 2, shift
-        if shift < 16:
-            break
+        addends = [_addend(x[side], y[side], factor, shift) for side in (x < turn, x >= turn)]
+        if None not in addends:
+            return Line(factor, shift, turn, *addends)
     return None
+
+
+def _addend(x: np.ndarray, y: np.ndarray, factor: int, shift: int) -> int | None:
+    """The addend of a line of given slope through a staircase; None where there is none."""
+    if not len(x):
+        return 0
+    steps = np.flatnonzero(np.diff(y))
+    # On each level of y the first x says how small the addend may be, the last how large.
+    first, last = np.concatenate([[0], steps + 1]), np.concatenate([steps, [len(y) - 1]])
+    low = (y[first].astype(np.int64) << shift) - x[first] * factor
+    high = (y[last].astype(np.int64) + 1 << shift) - 1 - x[last] * factor
+    least = int(low[y[first] > -128].max(initial=-(1 << 61)))
+    greatest = int(high[y[last] < 127].min(initial=1 << 61))
+    return (least + greatest) // 2 if least <= greatest else None

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tfsparse.compiler.fixedpoint import Multiplier
+from tfsparse.compiler.fixedpoint import Line, Multiplier
 from tfsparse.compiler.grid import Grid
 
 
@@ -268,14 +268,12 @@ class Gather(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Reduce(Layer):
-    """Sum over the `reduced` loops for each round of the `kept` ones: (sum * factor + addend) >> shift, clamped."""
+    """Sum over the `reduced` loops for each round of the `kept` ones, put through a line."""
 
     kind = "reduce"
     kept: Grid
     reduced: Grid
-    factor: int
-    addend: int
-    shift: int
+    line: Line
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -438,14 +438,18 @@ def mean(at: Lowering) -> None:
         )  # fmt: skip
         return
     sums = np.arange(-128 * count, 127 * count + 1)
-    if multiplier.shift > 0:
+    if 255 * count << max(0, multiplier.shift) >= 1 << 31:
         raise at.refuse("its output scale is too small beside its input scale")
     outputs = scale_all(sums - input_zero * count, multiplier) + output_zero
-    _reduce(at, value, reduced, sums, outputs, float(input_scale) / float(output_scale) / count)
+    _reduce(at, value, reduced, sums, outputs, float(input_scale) / float(output_scale) / count, input_zero * count)
 
 
 def total(at: Lowering) -> None:
-    """SUM, which TFLite computes in float32."""
+    """SUM, which TFLite computes in float32.
+
+    This follows its default kernel: the reference kernel of tensorflow 2.21 and ai-edge-litert 2.3 reads int8 numbers
+    as unsigned, and what it gives for negative ones is no sum.
+    """
     tensor, output = at.tensor(0), at.output()
     value, input_scale, input_zero = at.source(0)
     output_scale, output_zero = at.activation_quantization(output)
@@ -455,25 +459,29 @@ def total(at: Lowering) -> None:
         raise at.refuse(f"it sums {count} elements of shape {tensor.shape}; {_MOST_SUMMED} are the most")
     sums = np.arange(-128 * count, 127 * count + 1)
     factor = np.float32(input_scale / output_scale)
-    bias = np.float32(-input_zero * factor * np.float32(count) + np.float32(0.5))
-    outputs = np.trunc(sums.astype(np.float32) * factor + bias).astype(np.int64) + output_zero
-    _reduce(at, value, reduced, sums, outputs, float(factor))
+    bias = np.float32(-input_zero) * factor * np.float32(count)
+    outputs = _to_integers(sums.astype(np.float32) * factor + bias) + output_zero
+    _reduce(at, value, reduced, sums, outputs, float(factor), input_zero * count)
 
 
-def _reduce(at: Lowering, value: int, reduced: list[int], sums: np.ndarray, outputs: np.ndarray, slope: float) -> None:
-    """Append the layer that turns each of `sums` of int8 numbers into its output, given before it is clamped."""
+def _reduce(
+    at: Lowering, value: int, reduced: list[int], sums: np.ndarray, outputs: np.ndarray, slope: float, turn: int
+) -> None:
+    """Append the layer that turns each of `sums` of int8 numbers into its output, given before it is clamped.
+
+    `turn` is the sum that stands for zero.
+    """
     shape = at.tensor(0).shape
     strides = strides_of(shape)
     axes = [[k for k in range(len(shape)) if (k in reduced) is inside] for inside in (False, True)]
     kept, inner = (grid(tuple(shape[k] for k in part), tuple(strides[k] for k in part)) for part in axes)
-    line = fit_line(sums, np.clip(outputs, -128, 127), slope)
+    line = fit_line(sums, np.clip(outputs, -128, 127), slope, turn)
     if line is None or max(len(kept.counts), len(inner.counts)) > MOST_AXES:
         raise at.refuse("its scales are such that its rounding cannot be followed exactly; convert the model again")
-    factor, addend, shift = line
     at.layers.append(
         Reduce(
             name=at.name(), place=at.place(), inputs=(value,), output=at.define(at.output()), kept=kept, reduced=inner,
-            factor=factor, addend=addend, shift=shift,
+            line=line,
         )
     )  # fmt: skip
 
@@ -520,10 +528,10 @@ def _lookup(at: Lowering, value: int, outputs: np.ndarray, *, uint8: bool = Fals
 _ALL_INPUTS = np.arange(-128, 128)
 
 
-def _to_scale(x: np.ndarray, scale: np.float32, zero: int) -> np.ndarray:
+def _to_integers(x: np.ndarray) -> np.ndarray:
     """float32 -> integers, rounded half away from zero as C's roundf does."""
-    x = np.clip(x, np.float32(-1e6), np.float32(1e6))
-    return np.trunc(x + np.copysign(np.float32(0.5), x)).astype(np.int64) + zero
+    x = np.clip(x.astype(np.float64), -1e6, 1e6)
+    return np.trunc(x + np.copysign(0.5, x)).astype(np.int64)
 
 
 def _requantize(at: Lowering, origin: Tensor) -> None:
@@ -531,7 +539,7 @@ def _requantize(at: Lowering, origin: Tensor) -> None:
     scale, zero = at.activation_quantization(origin, uint8=True)
     output_scale, output_zero = at.activation_quantization(at.output(), uint8=True)
     real = (float(scale) * (_ALL_INPUTS - zero)).astype(np.float32)
-    _lookup(at, at.alias[origin.index], _to_scale(real / output_scale, output_scale, output_zero), uint8=True)
+    _lookup(at, at.alias[origin.index], _to_integers(real / output_scale) + output_zero, uint8=True)
 
 
 def dequantize(at: Lowering) -> None:
@@ -548,15 +556,17 @@ def logistic(at: Lowering) -> None:
     """LOGISTIC and TANH: TFLite, too, has a table of all 256 outputs, from float32."""
     value, input_scale, input_zero = at.source(0)
     scale, zero = at.activation_quantization(at.output())
+    # expf and tanhf give the float nearest to the truth, but for cases too rare to meet one of 256.
+    real = (input_scale * (_ALL_INPUTS - input_zero).astype(np.float32)).astype(np.float64)
     if at.operator.kind == "LOGISTIC":
-        wanted, function = (np.float32(1 / 256), -128), lambda x: 1 / (1 + np.exp(-x))
+        wanted = (np.float32(1 / 256), -128)
+        outputs = np.float32(1) / (np.float32(1) + np.exp(-real).astype(np.float32))
     else:
-        wanted, function = (np.float32(1 / 128), 0), np.tanh
+        wanted = (np.float32(1 / 128), 0)
+        outputs = np.tanh(real).astype(np.float32)
     if (scale, zero) != wanted:
         raise at.refuse(f"its output must have scale {wanted[0]} and zero point {wanted[1]}, as TFLite demands")
-    real = input_scale * (_ALL_INPUTS - input_zero).astype(np.float32)
-    inverse = np.float32(1) / scale
-    _lookup(at, value, _to_scale(function(real.astype(np.float64)).astype(np.float32) * inverse, scale, zero))
+    _lookup(at, value, _to_integers(outputs * (np.float32(1) / scale)) + zero)
 
 
 def leaky_relu(at: Lowering) -> None:

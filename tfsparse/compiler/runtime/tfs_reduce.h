@@ -1,4 +1,4 @@
-/* Sum or mean over any axes: sums whose scaling and zero points are one product, one addition and one shift. */
+/* Sum or mean over any axes: sums whose scaling and zero points are a product, an addition and a shift. */
 #ifndef TFS_REDUCE_H
 #define TFS_REDUCE_H
 
@@ -6,8 +6,8 @@
 #include "tfs_grid.h"
 
 typedef struct {
-    int64_t addend;
-    int32_t factor;
+    int64_t below, above; /* addends: rounding differs for sums that stand for less than zero, that is below turn */
+    int32_t factor, turn;
     uint8_t shift;
     uint8_t kept_loops, reduced_loops;
     tfs_loop kept[TFS_LOOPS], reduced[TFS_LOOPS];
@@ -22,7 +22,8 @@ static void tfs_reduce_run(const tfs_reduce *l, const int8_t *in, int8_t *out)
         do {
             sum += in[at.a + inner.a];
         } while (tfs_walk_on(&inner, l->reduced, l->reduced_loops));
-        *out++ = tfs_clamp((int32_t)(((int64_t)sum * l->factor + l->addend) >> l->shift), -128, 127);
+        *out++ = tfs_clamp((int32_t)(((int64_t)sum * l->factor + (sum < l->turn ? l->below : l->above)) >> l->shift),
+                           -128, 127);
     } while (tfs_walk_on(&at, l->kept, l->kept_loops));
 }
 

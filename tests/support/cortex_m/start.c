@@ -1,4 +1,4 @@
-/* The least that a Cortex-M4 under QEMU (machine mps2-an386) needs: vectors, FPU on, .bss and .data, semihosting. */
+/* The least that a Cortex-M under QEMU needs: vectors, FPU on, .bss and .data, semihosting. */
 #include <stdint.h>
 #include <string.h>
 
@@ -28,7 +28,9 @@ static void leave(uint32_t code)
 
 static void reset(void)
 {
+#ifdef __ARM_FP
     *(volatile uint32_t *)0xE000ED88 |= 0xFu << 20; /* CPACR: full access to the FPU */
+#endif
     memcpy(&data_start, &data_load, (size_t)((char *)&data_end - (char *)&data_start));
     memset(&bss_start, 0, (size_t)((char *)&bss_end - (char *)&bss_start));
     leave((uint32_t)main());
