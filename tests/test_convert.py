@@ -77,3 +77,30 @@ def test_pruned_weights_are_zero_in_the_model(unequal, images, tmp_path):
     left = sum(np.count_nonzero(w.kernel) for w in pruned.values())
     model = quantise(NETWORK, rescaled(NETWORK, pruned, images, 0.5), images)
     assert compile_model(model, tmp_path).nnz <= left
+
+
+def test_small_windows_are_calibrated_rightly():
+    """A 2x2 convolution of a 2x2 map, which the converter's own float kernel leaves partly unwritten."""
+    network = Network(
+        (
+            Op("image", "input"),
+            Op("a", "conv", ("image",), channels=10, kernel=(2, 2), activation="relu"),
+            Op("features", "flatten", ("a",)),
+            Op("logits", "dense", ("features",), channels=3),
+        ),
+        (2, 2, 1),
+    )
+    rng = np.random.default_rng(0)
+    weights = {
+        op.name: OpWeights(
+            rng.normal(size=network.kernel_shape(op)).astype(np.float32), np.zeros(op.channels, np.float32)
+        )
+        for op in network.ops[1::2]
+    }
+    images = rng.random((50, 2, 2, 1), dtype=np.float32)
+    floats = np.asarray(inference_model(network, weights)(images))
+    for _ in range(5):
+        # Freed memory full of large numbers is what the unwritten outputs would show.
+        junk = [np.full(int(size), 1e30, np.float32) for size in rng.integers(10, 200_000, 20)]
+        del junk
+        assert noise(quantise(network, weights, images), images, floats) < 0.05

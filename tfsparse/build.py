@@ -8,6 +8,7 @@ holds folded weights and computes exactly what the chip will, but in floats.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod, sqrt
 
 import keras
@@ -138,9 +139,11 @@ def inference_model(
 
     def apply(op: Op, tensors: list[keras.KerasTensor]) -> keras.KerasTensor:
         if op.kind in WEIGHTED:
+            kernel = weights[op.name].kernel
+            if _trips_tflite(op, tensors[0]):
+                op, kernel = replace(op, kernel=(3, 3)), np.pad(kernel, [(1, 0), (1, 0), (0, 0), (0, 0)])
             layer = _PLAIN[op.kind](**_arguments(op), activation=op.activation, name=op.name)
             tensor = layer(tensors[0])
-            kernel = weights[op.name].kernel
             layer.set_weights([kernel[..., None] if op.kind == "depthwise" else kernel, weights[op.name].bias])
             return tensor
         tensor = _unweighted(op, tensors)
@@ -149,6 +152,17 @@ def inference_model(
     image = keras.Input(batch_shape=(batch, *network.input_shape), name="image")
     tensors = _wire(network, image, apply)
     return keras.Model(image, tensors if every_tensor else tensors[network.output.name], name="survivor")
+
+
+def _trips_tflite(op: Op, incoming: keras.KerasTensor) -> bool:
+    """Whether TFLite's optimised float kernel, which the converter calibrates with, computes this convolution wrongly.
+
+    It takes a window as large as the map, with no padding before it, for one dot product; but a 2x2 SAME convolution
+    pads behind the map and has four outputs, of which three are then whatever lay in memory (seen in TensorFlow 2.21).
+    Written as 3x3 with zeros above and to the left it is the same convolution.
+    """
+    same = op.kind == "conv" and op.padding == "same" and op.stride == 1
+    return same and op.kernel == (2, 2) and tuple(incoming.shape[1:3]) == (2, 2)
 
 
 def channel_ranges(network: Network, weights: Weights, images: np.ndarray) -> Ranges:
