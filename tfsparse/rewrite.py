@@ -55,12 +55,12 @@ def compact(network: Network, weights: Weights) -> tuple[Network, dict[str, OpWe
     before = -1
     while before != (before := nonzero(edited)):
         _absorb_constants(network, edited)
-        needed = _needed(network, edited, ids)
+        needed = needed_channels(network, edited, ids)
         for op in _weighted(network):
             unread = ~needed[ids[op.name]]
             edited[op.name].kernel[..., unread] = 0
             edited[op.name].bias[unread] = 0
-    needed = _needed(network, edited, ids)
+    needed = needed_channels(network, edited, ids)
     for op in network.ops:
         # A map without channels has no meaning to a converter: the last one stays, as zeros.
         if not needed[ids[op.name]].any():
@@ -128,7 +128,7 @@ def _activate(op: Op, values: np.ndarray) -> np.ndarray:
     return np.maximum(values, 0) if op.activation == "relu" else values
 
 
-def _needed(network: Network, weights: Weights, ids: Ids) -> np.ndarray:
+def needed_channels(network: Network, weights: Weights, ids: Ids) -> np.ndarray:
     """Which channel numbers anybody reads with a weight that is not zero; the image's and the logits' always."""
     needed = np.zeros(1 + max(int(numbers.max()) for numbers in ids.values()), bool)
     needed[ids[network.ops[0].name]] = True

@@ -15,8 +15,9 @@ import numpy as np
 
 from tfsparse.augment import Augmentation
 from tfsparse.build import folded_weights, training_model
-from tfsparse.candidate import Training
+from tfsparse.candidate import Candidate, Training
 from tfsparse.fit import EpochResult, Evaluator, fit
+from tfsparse.inherit import CALIBRATION_IMAGES, LayerState, TrainedWeights, inherit, layer_states
 from tfsparse.layers import (
     DENSE,
     VARIATIONAL,
@@ -70,11 +71,21 @@ class Rung:
 
 @dataclass(frozen=True)
 class Trained:
-    """A compacted network with its folded weights, and its accuracy in floats on the validation part."""
+    """A compacted network with its folded weights, its accuracy in floats on the validation part, and the weights as
+    trained, for children to inherit."""
 
     network: Network
     weights: dict[str, OpWeights]
     val_accuracy: float
+    states: dict[str, LayerState]
+
+
+@dataclass(frozen=True)
+class Inheritance:
+    """The candidate that is trained, and the parent whose weights it starts from."""
+
+    candidate: Candidate
+    parent: TrainedWeights
 
 
 def train(
@@ -87,15 +98,21 @@ def train(
     *,
     rung: Rung,
     seed: int,
+    inheritance: Inheritance | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Trained:
-    """Train on images [N, H, W, C] uint8 with labels [N]; `progress` is told the fraction done.
+    """Train on images [N, H, W, C] uint8 with labels [N], from fresh weights or from a parent's; `progress` is told
+    the fraction done.
 
     Raises `TrainingDiverged` where the loss is no longer a number.
     """
     keras.utils.set_random_seed(seed)
     kinds = {kind for kind, _ in PHASES[training.pruning]}
     model = training_model(network, variational="weights" in kinds, scaled="groups" in kinds)
+    if inheritance is not None:
+        sample = np.random.default_rng(seed).permutation(len(images))[:CALIBRATION_IMAGES]
+        shown = images[sample].astype(np.float32) / 255
+        inherit(inheritance.parent, inheritance.candidate, network, model, shown)
     phases = _phases(training, round(rung.samples * training.epochs), len(images))
     total = sum(phase.epochs * _samples(phase, len(images)) for _, phase in phases)
     done = 0
@@ -117,7 +134,8 @@ def train(
         done += phase.epochs * _samples(phase, len(images))
     smaller, weights = compact(network, folded_weights(network, model))
     # The training model computes the same as the compacted network, so it need not be built again to be judged.
-    return Trained(smaller, weights, Evaluator(model).accuracy(val_images, val_labels))
+    accuracy = Evaluator(model).accuracy(val_images, val_labels)
+    return Trained(smaller, weights, accuracy, layer_states(network, model))
 
 
 def _enter(model: keras.Model, kind: str, training: Training) -> None:

@@ -16,12 +16,11 @@ from hil.measure import Measurer
 from tfsparse.candidate import Candidate
 from tfsparse.convert import CALIBRATION_IMAGES, to_int8
 from tfsparse.fit import TrainingDiverged
+from tfsparse.inherit import TrainedWeights
 from tfsparse.network import Infeasible, network_of
-from tfsparse.train import Rung, train
+from tfsparse.sensor import model_images
+from tfsparse.train import Inheritance, Rung, train
 from tfsparse_datasets import Dataset
-
-# Luma of ITU-R BT.601, as cameras compute it.
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 # The target is given this many images of the validation part; its outputs must equal the reference's.
 MEASURED_IMAGES = 4
@@ -37,7 +36,7 @@ class TrialFailed(Exception):
 @dataclass(frozen=True)
 class TrialResult:
     """What one trial found. `val_accuracy` is the int8 model's; `figures` are a measurement's words (see
-    `hil.measure`)."""
+    `hil.measure`); `weights` is what children inherit."""
 
     val_accuracy: float
     float_val_accuracy: float
@@ -45,13 +44,7 @@ class TrialResult:
     tflite: bytes
     note: str | None
     seconds: dict[str, float]
-
-
-def model_images(candidate: Candidate, images: np.ndarray) -> np.ndarray:
-    """Images [N, H, W, C] uint8 as the candidate's model takes them, still uint8: grey where it asks for that."""
-    if candidate.grey and images.shape[-1] == 3:
-        return np.round(images @ LUMA)[..., None].astype(np.uint8)
-    return images
+    weights: TrainedWeights
 
 
 def evaluate(
@@ -62,9 +55,12 @@ def evaluate(
     seed: int,
     measurer: Measurer,
     workdir: Path | None = None,
+    parent: TrainedWeights | None = None,
     progress: Progress = lambda phase, fraction: None,
 ) -> TrialResult:
     """Train, prune, convert, compile and measure one candidate; everything is decided on the validation part.
+
+    It starts from fresh weights, or from what it inherits of `parent`.
 
     Raises `Infeasible` where the candidate has no network for these images or does not fit the chip, and `TrialFailed`
     where training diverges or the target answers otherwise than the reference.
@@ -85,6 +81,7 @@ def evaluate(
             dataset.validation.labels,
             rung=rung,
             seed=seed,
+            inheritance=Inheritance(candidate, parent) if parent is not None else None,
             progress=lambda fraction: progress("train", fraction),
         )
     except TrainingDiverged as error:
@@ -122,6 +119,7 @@ def evaluate(
         tflite=converted.tflite,
         note=converted.note,
         seconds={**clock.seconds, **measurement.seconds},
+        weights=TrainedWeights.of(candidate, dataset.train.images.shape[1:], len(dataset.class_names), trained.states),
     )
 
 
