@@ -56,9 +56,9 @@ def _command(elf: Path, board: Board, listener: socket.socket, wait: bool, slot:
         "-nodefaults",
         "-display",
         "none",
-        # One virtual nanosecond an instruction: the tick counter counts instructions, exactly and repeatably.
+        # A fixed virtual time an instruction: the tick counter counts instructions, exactly and repeatably.
         "-icount",
-        "shift=0",
+        f"shift={board.qemu_icount_shift}",
         "-kernel",
         str(elf),
         # nodelay: replies are many small writes, which Nagle's algorithm would hold back by 40 ms each.

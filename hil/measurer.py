@@ -201,9 +201,11 @@ class Measurer:
         """
         import numpy as np
 
+        from hil.recipe import check_model_name
         from hil.reference import Reference, quantize
         from tfsparse.compiler import compile_model
 
+        check_model_name(name)
         started = time.monotonic()
         content = _read_model(tflite)
         self._workdir.mkdir(parents=True, exist_ok=True)
@@ -387,7 +389,7 @@ def measure_running(url: str, images: Path, workdir: Path | None = None, board: 
 
     with Device(url) as device:
         build_id = device.synchronise()
-        memory = device.memory()
+        memory, name = device.memory(), device.model()
         elf = _image_with(build_id, images)
         model = elf.parent / MODEL_BESIDE if elf else None
         if model is None or not model.is_file():
@@ -399,7 +401,7 @@ def measure_running(url: str, images: Path, workdir: Path | None = None, board: 
             seconds = {"compile": 0.0, "measure": time.monotonic() - started}
     if model is not None and model.is_file():
         with Measurer(url, memory.runtime, workdir, board) as measurer:
-            return measurer.measure(model)
+            return measurer.measure(model, name=name)
     figures: dict[str, int | None] = dict.fromkeys(("flash_total", "flash_model", "ram_total", "ram_model"))
     if elf:
         with Measurer(url, workdir=workdir, board=board) as measurer:

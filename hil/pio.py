@@ -10,11 +10,11 @@ from hil.device import Device
 from hil.emulator import start_detached
 from hil.footprint import read_footprint
 from hil.measurer import MODEL_BESIDE
-from hil.recipe import Recipe, load_board, recipe
+from hil.recipe import Recipe, check_model_name, load_board, recipe
 from tfsparse.errors import UserError
 
 
-def image_recipe(board: str, model: str, project: Path, build_dir: Path) -> Recipe:
+def image_recipe(board: str, model: str, project: Path, build_dir: Path, name: str = "model") -> Recipe:
     """The recipe of the image with `model`: a .tflite, a folder with model.h, or "" for the baseline.
 
     A .tflite is compiled to C into build_dir/model first, and kept beside the image, where `hil.measure` looks for the
@@ -25,14 +25,14 @@ def image_recipe(board: str, model: str, project: Path, build_dir: Path) -> Reci
     if not model:
         return recipe(load_board(board), "none")
     path = project / model  # an absolute `model` stays as it is
-    source = model_source(path, build_dir / "model")
+    source = model_source(path, build_dir / "model", check_model_name(name))
     if path.is_file():
         shutil.copyfile(path, beside)
     return recipe(load_board(board), "sparse", source.directory, source.sources)
 
 
-def model_source(model: Path, out: Path) -> ModelSource:
-    """The C of `model`; a .tflite is compiled into `out`."""
+def model_source(model: Path, out: Path, name: str) -> ModelSource:
+    """The C of `model`; a .tflite is compiled into `out` under `name`, a folder of C has a name already."""
     if model.is_dir():
         return ModelSource.in_folder(model)
     if not model.is_file():
@@ -43,7 +43,7 @@ def model_source(model: Path, out: Path) -> ModelSource:
         raise UserError(
             f"this Python cannot compile models ({error}); run PlatformIO from the project's environment: .venv/bin/pio"
         ) from error
-    compiled = compile_model(model, out)
+    compiled = compile_model(model, out, name=name)
     return ModelSource(compiled.directory, compiled.sources)
 
 

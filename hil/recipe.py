@@ -7,6 +7,7 @@ it, so that `pio run` and `hil.measure` make the same image. Standard library on
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,10 +48,18 @@ class Board:
     stack_size: int  # bytes
     model_slot: int | None  # where the runtime tflm finds its model in flash; None: it has no place on this board
     qemu_machine: str | None  # None: a real board
+    qemu_icount_shift: int  # an emulated instruction takes 2^shift ns; board.c's hal_tick_scale builds on it
 
     @property
     def sources(self) -> tuple[Path, ...]:
         return tuple(sorted(self.folder.glob("*.c")))
+
+
+def check_model_name(name: str) -> str:
+    """The name itself. Raises UserError where the protocol or C could not carry it."""
+    if not re.fullmatch(r"[A-Za-z0-9_.+-]{1,23}", name) or "m-ready" in name:
+        raise UserError(f"'{name}' is no name for a model; use up to 23 letters, digits and any of _.+-")
+    return name
 
 
 def board_names() -> list[str]:
@@ -76,6 +85,7 @@ def load_board(name: str = DEFAULT_BOARD) -> Board:
         stack_size=own["stack_size"],
         model_slot=int(own["model_slot"], 0) if "model_slot" in own else None,
         qemu_machine=own.get("qemu_machine"),
+        qemu_icount_shift=own.get("qemu_icount_shift", 0),
     )
 
 

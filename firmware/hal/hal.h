@@ -7,9 +7,14 @@
 
 /* board: shown by the command `name` */
 extern const char hal_board_name[];
-/* board: what hal_ticks() counts, "instruction" under an emulator, "cycle" on a chip */
+/* board: what the firmware reports, "instruction" under an emulator, "cycle" on a chip */
 extern const char hal_tick_unit[];
-/* board: ticks per unit of `m-lap-us`; 1 where the time base is instructions, as an emulator has no microseconds */
+/* board: a difference of hal_ticks() times this fraction, rounded, is a number of hal_tick_unit. 1/1 where the counter
+ * counts them itself; else every unit must be several ticks, so that rounding is exact. The divisor fits in 16 bits. */
+extern const struct hal_tick_scale {
+    uint32_t times, over;
+} hal_tick_scale;
+/* board: units per unit of `m-lap-us`; 1 where the time base is instructions, as an emulator has no microseconds */
 extern const uint32_t hal_ticks_per_lap_unit;
 
 /* board: clocks, serial port with its receive interrupt, tick counter. Interrupts are enabled by main(). */
@@ -20,6 +25,9 @@ void hal_uart_put(uint8_t byte);
 void hal_uart_flush(void);
 /* board: free-running counter, wraps at 2^32 */
 uint32_t hal_ticks(void);
+/* board, if need be: called before each measurement, so that what the counter itself costs in interrupts comes at the
+ * same points of every inference. hal_ticks() goes on from where it stood. */
+void hal_ticks_align(void);
 
 /* Called by the board's receive interrupt with each byte. */
 void hal_uart_received(uint8_t byte);

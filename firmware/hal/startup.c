@@ -8,6 +8,8 @@ extern uint32_t _data_start[], _data_end[], _data_load[], _bss_start[], _bss_end
 
 int main(void);
 void HardFault_Handler(void);
+/* Only of boards that count with it. */
+__attribute__((weak)) void SysTick_Handler(void);
 
 void Reset_Handler(void) {
     memcpy(_data_start, _data_load, (size_t)((char *)_data_end - (char *)_data_start));
@@ -33,5 +35,5 @@ __attribute__((section(".isr_vector"), used)) static const vector_t core_vectors
     0,                    0,
     0,                    HardFault_Handler,
     HardFault_Handler,    0,
-    HardFault_Handler,    HardFault_Handler,
+    HardFault_Handler,    SysTick_Handler,
 };

@@ -108,6 +108,31 @@ def test_pio_and_hil_build_the_same_image(project, builder: Builder, tmp_path, m
     assert read_footprint(project.elf).build_id == image.build_id
 
 
+def test_a_models_name_reaches_the_firmware(project):
+    from support.tflite_models import small_digits_like_tflite
+
+    (project.folder / "named.tflite").write_bytes(small_digits_like_tflite())
+    result = project.pio("run", "-t", "upload", TFSPARSE_MODEL="named.tflite", TFSPARSE_NAME="digits-8x8")
+    assert result.returncode == 0, result.stdout + result.stderr
+    with Device(project.url) as device:
+        device.synchronise()
+        assert device.model() == "digits-8x8"
+    measured = subprocess.run(
+        [sys.executable, "-m", "hil.measure", "--json"],
+        cwd=project.folder,
+        env=project.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert json.loads(measured.stdout)["bit_exact"], (
+        measured.stderr
+    )  # the image with this name was built again, to the bit
+    refused = project.pio("run", TFSPARSE_MODEL="named.tflite", TFSPARSE_NAME="a m-ready%")
+    assert "is no name for a model" in refused.stderr + refused.stdout
+
+
 def test_pio_compiles_a_tflite_and_hil_measures_what_runs(project):
     from support.tflite_models import small_digits_like_tflite
 

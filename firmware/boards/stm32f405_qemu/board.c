@@ -28,6 +28,7 @@
 
 const char hal_board_name[] = "stm32f405-qemu";
 const char hal_tick_unit[] = "instruction";
+const struct hal_tick_scale hal_tick_scale = {1, 1};
 const uint32_t hal_ticks_per_lap_unit = 1;
 
 void hal_init(void) {

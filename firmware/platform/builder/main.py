@@ -67,10 +67,11 @@ if not env.WhereIs(TOOLCHAIN + "gcc"):
     fail(f"{TOOLCHAIN}gcc is not on PATH; install it with: {TOOLCHAIN_HINT}")
 
 model = os.environ.get("TFSPARSE_MODEL", env.GetProjectOption("custom_model", ""))
+name = os.environ.get("TFSPARSE_NAME") or env.GetProjectOption("custom_model_name", "model")
 if set(COMMAND_LINE_TARGETS) == {"stop"}:
     model = ""  # ending the emulator needs no model
 try:
-    recipe = pio.image_recipe(board, model, project, build_dir)
+    recipe = pio.image_recipe(board, model, project, build_dir, name)
 except UserError as error:
     fail(error)
 

@@ -1,0 +1,126 @@
+"""The boards that QEMU emulates: parts with little memory, where a model runs as exactly as on the default one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from hil.build import Builder, TooBigError
+from hil.device import Device, FaultError
+from hil.emulator import Emulator
+from hil.measure import Measurer
+from hil.recipe import board_names, load_board
+from support.handmade import handmade_model
+
+EMULATED = [name for name in board_names() if load_board(name).qemu_machine]
+LOOP = '{{ uint32_t n = {count}; __asm volatile(".syntax unified\\n1: subs %0, #1\\n bne 1b" : "+l"(n) :: "cc"); }}'
+DIVE = (
+    "__attribute__((noinline)) static int dive(int depth) {"
+    " volatile char room[64]; room[0] = (char)depth; return dive(depth + 1) + room[0]; }"
+)
+
+
+@pytest.fixture(scope="module", params=EMULATED)
+def board(request, tmp_path_factory):
+    """(Board, start): start(**handmade_model's arguments) -> the device."""
+    board = load_board(request.param)
+    folder: Path = tmp_path_factory.mktemp(board.name)
+    builder = Builder(board, folder / "objects")
+    with ExitStack() as stack:
+
+        def start(**model: object) -> Device:
+            number = len(list(folder.glob("image*")))
+            image = folder / f"image{number}"
+            elf = builder.build(image / "firmware.elf", "sparse", handmade_model(image / "model", **model))
+            emulator = stack.enter_context(Emulator(elf, board))
+            device = stack.enter_context(Device(emulator.url, name=board.name))
+            device.wait_ready()
+            return device
+
+        yield board, start
+
+
+def test_there_are_three():
+    assert set(EMULATED) == {"stm32f405_qemu", "stm32vldiscovery", "microbit"}
+
+
+@pytest.mark.parametrize("name", [name for name in EMULATED if name != "stm32f405_qemu"])
+def test_a_digits_model_runs_bit_exactly(name, digits_tflite, measurer, tmp_path):
+    with Measurer(workdir=tmp_path, board=name) as there:
+        found = there.measure(digits_tflite)
+    here = measurer.measure(digits_tflite)
+    assert found.bit_exact
+    assert found.ram_total <= load_board(name).ram_size
+    assert found.ram_total < 3000
+    assert (found.payload, found.arena, found.macs) == (here.payload, here.arena, here.macs)
+    # Cortex-M3 and -M4 run the same instructions but for the floating-point unit; -M0 knows fewer of them.
+    most = 1.001 if name == "stm32vldiscovery" else 2.5
+    assert here.instructions <= found.instructions < most * here.instructions
+
+
+def test_instructions_are_exact(board):
+    """10,000 rounds of a two-instruction loop more cost 20,000 instructions more, to the last one, on every board."""
+    _, start = board
+    counts = []
+    for rounds in (20_000, 30_000):
+        device = start(body=LOOP.format(count=rounds))
+        device.load(bytes(16))
+        counts.append(device.infer())
+        assert device.infer() == counts[-1]
+    assert counts[1] - counts[0] == 20_000
+
+
+def test_long_counts_hold(board):
+    """Past the 24 bits of a SysTick period: its interrupts cost next to nothing."""
+    _, start = board
+    device = start(body=LOOP.format(count=4_000_000))
+    device.load(bytes(16))
+    assert 8_000_000 <= device.infer() < 8_000_400
+
+
+def test_faults_and_overflows_are_reported(board):
+    _, start = board
+    device = start(body='__asm volatile(".short 0xde00");')
+    device.load(bytes(16))
+    with pytest.raises(FaultError, match=r"Hard fault: sp=0x2000\w{4} pc=0x0\w{7} lr=0x"):
+        device.infer()
+    assert device.model() == "handmade"
+    device = start(body="result[0] = (int8_t)dive(0);", helpers=DIVE)
+    device.load(bytes(16))
+    with pytest.raises(FaultError, match=r"Stack overflow"):
+        device.infer()
+    assert device.model() == "handmade"
+
+
+def test_inputs_arrive_whole(board):
+    """Blocks are larger than the receive ring of 128 bytes and the FIFO of any UART."""
+    _, start = board
+    device = start(inputs=1500)
+    sent = bytes(i * 7 % 256 for i in range(1500))
+    device.load(sent)
+    assert device.buffer() == sent
+
+
+def test_too_big_for_a_small_part(tmp_path):
+    builder = Builder(load_board("stm32vldiscovery"), tmp_path / "objects")
+    with pytest.raises(TooBigError, match=r"bytes of RAM where the chip has 8,192; use a smaller one"):
+        builder.build(tmp_path / "a.elf", "sparse", handmade_model(tmp_path / "m", inputs=4000))
+
+
+def test_the_command_line_takes_a_board(digits_tflite):
+    def measure(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "hil.measure", str(digits_tflite), *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    result = measure("--board", "stm32vldiscovery", "--json", "--name", "digits", "--repeat", "2")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["ram_total"] < 8192
+    assert "firmware/boards/ has:" in measure("--board", "arduino").stderr
+    listing = measure("--list").stdout
+    assert all(name in listing for name in board_names())
+    assert "8 kB RAM (emulated by QEMU, stm32vldiscovery)" in listing
