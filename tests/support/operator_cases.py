@@ -112,7 +112,7 @@ def _convolution(rng: Random, depthwise: bool) -> bytes:
     scales = np.exp(rng.uniform(-5, 0, filters if rng.random() < 0.8 else 1)).astype(np.float32)
     w = model.tensor(shape, scales, data=weights, axis=axis)
     inputs = [x, w]
-    if rng.random() < 0.8:
+    if not depthwise or rng.random() < 0.8:  # TFLite wants a bias for CONV_2D
         bias = rng.integers(-3000, 3000, filters)
         inputs.append(model.tensor((filters,), scales * np.float32(scale), dtype="int32", data=bias))
     out = [
