@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfsparse.build import channel_ranges, inference_model
-from tfsparse.network import Network
+from tfsparse.network import WEIGHTED, Network
 from tfsparse.reference import Interpreter
-from tfsparse.rewrite import Weights, centre, equalise
+from tfsparse.rewrite import OpWeights, Weights, centre, equalise
 
 CALIBRATION_IMAGES = 200
 TOLERATED_LOSS = 0.005
@@ -79,6 +79,18 @@ def quantise(network: Network, weights: Weights, calibration: np.ndarray) -> byt
         # It asks for input statistics although the calibration gives them.
         warnings.filterwarnings("ignore", message="Statistics for quantized inputs were expected")
         return converter.convert()
+
+
+def least_model(network: Network) -> bytes:
+    """An int8 model of the network with all but one of each op's weights pruned: what it costs at the very least."""
+    weights = {}
+    for op in network.ops:
+        if op.kind in WEIGHTED:
+            kernel = np.zeros(network.kernel_shape(op), np.float32)
+            kernel.flat[0] = 1.0
+            weights[op.name] = OpWeights(kernel, np.zeros(kernel.shape[-1], np.float32))
+    images = np.random.default_rng(0).random((8, *network.input_shape), dtype=np.float32)
+    return quantise(network, weights, images)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,7 @@ class Settings:
     machine: str
     started: str
     command: str
+    data_note: str = ""
     format: int = FORMAT
 
     IDENTITY = ("dataset", "rule", "data_shape", "classes", "budgets", "seed", "target")
@@ -136,7 +137,7 @@ class Settings:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Settings:
-        known = {item.name: data[item.name] for item in fields(cls)}
+        known = {item.name: data[item.name] for item in fields(cls) if item.name in data or item.default is MISSING}
         return cls(**{**known, "data_shape": tuple(data["data_shape"]), "budgets": Budgets.from_json(data["budgets"])})
 
 

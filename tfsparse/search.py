@@ -29,6 +29,7 @@ from tfsparse.budgets import Budgets, parse_bytes
 from tfsparse.errors import UserError, run_cli
 
 if TYPE_CHECKING:
+    from hil.measure import Measurer
     from tfsparse.run_folder import Record, RunFolder, Settings
     from tfsparse_datasets import Dataset
 
@@ -135,14 +136,16 @@ def main(arguments: list[str] | None = None) -> int:
     dataset = load(options.dataset, options.data_dir, rule=rule, seed=seed, size=options.size)
     settings = _settings(options, dataset, seed, earlier.settings if earlier else None)
     _check_budgets(settings)
-    if earlier is None:
-        folder = RunFolder.create(options.out, settings)
-    else:
-        folder = earlier
-        folder.with_settings(settings)
-        folder.refresh()
     import_tensorflow_quietly()
-    return run(folder, dataset, options)
+    with _workshop(settings) as measurer:
+        _check_target(settings, measurer)
+        if earlier is None:
+            folder = RunFolder.create(options.out, settings)
+        else:
+            folder = earlier
+            folder.with_settings(settings)
+            folder.refresh()
+        return run(folder, dataset, options, measurer)
 
 
 def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings | None) -> Settings:
@@ -172,6 +175,7 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=shlex.join(["python", "-m", "tfsparse.search", *sys.argv[1:]]),
+        data_note=dataset.note,
     )
     if earlier is not None:
         for name in Settings.IDENTITY:
@@ -218,8 +222,7 @@ def _check_budgets(settings: Settings) -> None:
 def import_tensorflow_quietly() -> None:
     """TensorFlow and Keras Tuner without the lines that they write past Python's streams while they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # The same sums on every machine, and no look for a GPU that nothing here needs.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    # No look for a GPU that nothing here needs.
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     sys.stderr.flush()
     saved = os.dup(2)
@@ -234,17 +237,22 @@ def import_tensorflow_quietly() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def run(folder: RunFolder, dataset: Dataset, options: Options) -> int:
+def run(folder: RunFolder, dataset: Dataset, options: Options, measurer: Measurer) -> int:
     """Search with the real evaluation, then look at the survivors' test accuracy, compile them and write the report."""
     from rich.console import Console
 
     console = Console(stderr=True)
-    with Interrupts() as interrupts, _evaluator(folder, dataset) as evaluate:
+    with Interrupts() as interrupts:
         try:
-            search(folder, evaluate, console, interrupts)
+            search(folder, _evaluator(dataset, measurer), console, interrupts)
             stopped = False
         except KeyboardInterrupt:
             stopped = True
+        except UserError:
+            # Whatever ended it, what was found so far can be read.
+            with suppress(UserError):
+                _report(folder)
+            raise
         if not stopped:
             finish(folder, dataset, console)
     again = _again(options)
@@ -258,32 +266,53 @@ def run(folder: RunFolder, dataset: Dataset, options: Options) -> int:
 
 
 @contextmanager
-def _evaluator(folder: RunFolder, dataset: Dataset) -> Iterator[Callable[..., Any]]:
-    """The real evaluation: trains and measures on the target, which is held for the whole search."""
+def _workshop(settings: Settings) -> Iterator[Measurer]:
+    """The target, held for the whole search, with a place to build for it."""
     import tempfile
 
     from hil.measure import Measurer
-    from tfsparse.train import Rung
-    from tfsparse.trial import evaluate
 
     # Not in the run folder: what a kill leaves behind here is no one's.
     with (
         tempfile.TemporaryDirectory(prefix="tfsparse-") as workdir,
-        Measurer(target=folder.settings.target, runtime="sparse", workdir=Path(workdir)) as measurer,
+        Measurer(target=settings.target, runtime="sparse", workdir=Path(workdir)) as measurer,
     ):
+        yield measurer
 
-        def judge(candidate, *, rung: float, seed: int, progress):
-            return evaluate(
-                candidate,
-                dataset,
-                rung=Rung.of(rung),
-                seed=seed,
-                measurer=measurer,
-                workdir=Path(workdir),
-                progress=progress,
+
+def _check_target(settings: Settings, measurer: Measurer) -> None:
+    """Measure the smallest network: a tool that is missing, a silent target and budgets that nothing can meet show
+    before the first training, not after it."""
+    import tempfile
+
+    from tfsparse.convert import least_model
+    from tfsparse.space import DesignSpace
+
+    space = DesignSpace(settings.data_shape, settings.classes)
+    with tempfile.TemporaryDirectory(prefix="tfsparse-") as folder:
+        path = Path(folder) / "smallest.tflite"
+        path.write_bytes(least_model(space.network(space.smallest)))
+        figures = measurer.measure(path)
+    for name, budget, least in (
+        ("flash", settings.budgets.flash, figures.flash_model),
+        ("ram", settings.budgets.ram, figures.ram_model),
+    ):
+        if budget is not None and least > budget:
+            raise UserError(
+                f"no candidate meets --budget-{name} {budget}: the smallest network takes {least} bytes on the target, "
+                "its code and stack included; give that much or more"
             )
 
-        yield judge
+
+def _evaluator(dataset: Dataset, measurer: Measurer) -> Callable[..., Any]:
+    """The real evaluation: trains, and measures on the target."""
+    from tfsparse.train import Rung
+    from tfsparse.trial import evaluate
+
+    def judge(candidate, *, rung: float, seed: int, progress):
+        return evaluate(candidate, dataset, rung=Rung.of(rung), seed=seed, measurer=measurer, progress=progress)
+
+    return judge
 
 
 def search(folder: RunFolder, evaluate: Callable[..., Any], console, interrupts: Interrupts | None = None) -> None:
