@@ -13,7 +13,7 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from tfsparse.augment import Augmentation
-from tfsparse.fit import Evaluator, TrainingDiverged, fit
+from tfsparse.fit import Distillation, Evaluator, TrainingDiverged, fit
 from tfsparse.layers import (
     FusedBatchNormalization,
     VariationalConv2D,
@@ -300,3 +300,35 @@ def test_digits_prune_to_nine_zeros_in_ten_at_little_loss(digits):
     assert dense.val_accuracy > 0.97
     assert sparsity(model) > 0.9
     assert frozen.val_accuracy > dense.val_accuracy - 0.025
+
+
+def test_a_step_of_distillation_is_the_gradient_of_both_losses(digits):
+    """SGD moves by rate times the gradient of (1 - w) CE + w T^2 CE(teacher at T), here by the tape."""
+    images, labels = digits[0][0][:64], digits[0][1][:64]
+    teacher = np.random.default_rng(0).normal(0, 3, (64, 10)).astype(np.float32)
+    model = dense_network()
+    set_phase(model, "dense")
+    variables = [variable.value for variable in model.trainable_variables]
+    before = [variable.numpy() for variable in variables]
+    with tf.GradientTape() as tape:
+        logits = model(images / 255.0, training=True)
+        soft = tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(teacher / 2.0), logits / 2.0)
+        hard = keras.losses.sparse_categorical_crossentropy(labels, logits, True)
+        loss = tf.reduce_mean(0.7 * hard + 0.3 * 4.0 * soft)
+    gradients = tape.gradient(loss, variables)
+    schedule = Schedule(1, 64, optimiser="sgd", momentum=0.0, learning_rate=1e-2, decay="constant", warmup=0.0)
+    fit(model, images, labels, schedule, distillation=Distillation(teacher, 0.3, temperature=2.0))
+    for variable, start, gradient in zip(model.trainable_variables, before, gradients, strict=True):
+        np.testing.assert_allclose((start - np.asarray(variable)) / 1e-2, gradient, rtol=2e-3, atol=2e-4)
+
+
+def test_a_students_answers_follow_its_teacher(digits):
+    """Each image meets its own teacher's answer, whatever the order: a teacher that is wrong is learnt from as well."""
+    (images, labels), _ = digits
+    teacher = 8.0 * np.eye(10, dtype=np.float32)[(labels + 1) % 10]
+    model = network(width=12)
+    set_phase(model, "dense")
+    fit(model, images, labels, Schedule(8, 64, learning_rate=0.02), distillation=Distillation(teacher, 1.0))
+    assert Evaluator(model).accuracy(images, (labels + 1) % 10) > 0.9
+    with pytest.raises(ValueError, match="5 images do not fit"):
+        fit(model, images, labels, Schedule(1), distillation=Distillation(teacher[:5], 1.0))

@@ -62,7 +62,7 @@ class Training:
     multiplies the evidence bound's KL term at full strength, reached after a ramp over `kl_warmup` (a fraction of the
     pruning phase). `pruning` is `unstructured` (single weights), `structured` (whole channels, units, and inputs of the
     first dense layer) or `both`, one after the other. A weight or group is pruned where log alpha exceeds its family's
-    threshold.
+    threshold. `distillation` is what a teacher's answers count for in the loss; the labels have the rest.
     """
 
     learning_rate: float = 0.02
@@ -78,6 +78,7 @@ class Training:
     threshold_convolution: float = 3.0
     threshold_dense: float = 3.0
     threshold_group: float = 3.0
+    distillation: float = 0.0
 
 
 @dataclass(frozen=True)

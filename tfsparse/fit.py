@@ -85,6 +85,23 @@ class History:
         return self.images / self.train_seconds
 
 
+@dataclass(frozen=True)
+class Distillation:
+    """A teacher's `logits` for the training images, [N, classes], and what they count for.
+
+    The loss is (1 - weight) times the labels' cross-entropy plus weight * T^2 times the cross-entropy of the student's
+    and the teacher's probabilities at `temperature` T (Hinton et al. 2015, arXiv 1503.02531).
+    """
+
+    logits: np.ndarray
+    weight: float
+    temperature: float = 3.0
+
+    def __post_init__(self):
+        if not 0 <= self.weight <= 1 or self.temperature <= 0:
+            raise ValueError(f"weight is in 0..1 and temperature above 0, not {self.weight} and {self.temperature}")
+
+
 Progress = Callable[[EpochResult], bool | None]
 
 
@@ -100,15 +117,17 @@ def fit(
     progress: Progress | None = None,
     validate_every: int = 1,
     pooled_noise: bool = True,
+    distillation: Distillation | None = None,
 ) -> History:
-    """Train `model` (images/255 to logits) on uint8 `images` [N, H, W, C] and integer `labels` [N].
+    """Train `model` (images/255 to logits) on uint8 `images` [N, H, W, C] and integer `labels` [N], and on a teacher's
+    answers to the images where `distillation` has them.
 
     The model's layers stay in the phases they are in. `progress` is called after every epoch, and ends training by
     returning True. Validation is evaluated every `validate_every` epochs and after the last. The same seed, weights
     and data give the same result on one thread. Raises TrainingDiverged, and leaves the weights as they were at the
     last evaluation, or at the start.
     """
-    trainer = Trainer(model, images, labels, schedule, augmentation or Augmentation(), seed, pooled_noise)
+    trainer = Trainer(model, images, labels, schedule, augmentation or Augmentation(), seed, pooled_noise, distillation)
     evaluator = Evaluator(model) if validation is not None else None
     if validation is not None:
         validation = tf.convert_to_tensor(validation[0]), tf.convert_to_tensor(validation[1])
@@ -174,8 +193,11 @@ class Trainer:
         augmentation: Augmentation,
         seed: int,
         pooled_noise: bool = True,
+        distillation: Distillation | None = None,
     ):
         start = time.perf_counter()
+        self.distillation = distillation if distillation is not None and distillation.weight > 0 else None
+        self.taught = self._teachers_answers(len(images))
         self.model, self.schedule, self.augmentation = model, schedule, augmentation
         self.images = tf.convert_to_tensor(images)
         self.labels = tf.cast(tf.convert_to_tensor(labels), tf.int32)
@@ -209,7 +231,8 @@ class Trainer:
         self._renew_pool()
         order = self.order.take(self.steps * self.batch).reshape(self.steps, self.batch)
         arguments = [tf.constant(value) for value in (order, rates, moves, gains, windows)]
-        done, loss, correct, *self.state = self.run(self.images, self.labels, *arguments, self.pool, *self.state)
+        data = self.images, self.labels, self.taught
+        done, loss, correct, *self.state = self.run(*data, *arguments, self.pool, *self.state)
         done, loss, correct = int(done), float(loss), float(correct)
         if not np.isfinite(loss) or not all(bool(tf.reduce_all(tf.math.is_finite(g.values))) for g in self.groups):
             raise TrainingDiverged(f"the loss is not a number after step {done} of epoch {epoch + 1}")
@@ -223,6 +246,15 @@ class Trainer:
                 variable.assign(constrained)
         for variable, value in zip(self.model.non_trainable_variables, self.state, strict=True):
             variable.assign(value)
+
+    def _teachers_answers(self, count: int) -> tf.Tensor:
+        """The teacher's probabilities at its temperature, [N, classes]; an empty table where there is no teacher."""
+        if not self.distillation:
+            return tf.zeros([1, 1])
+        if len(self.distillation.logits) != count:
+            raise ValueError(f"a teacher's answers to {len(self.distillation.logits)} images do not fit {count} images")
+        logits = tf.convert_to_tensor(self.distillation.logits, tf.float32)
+        return tf.nn.softmax(logits / self.distillation.temperature)
 
     def _gather_variables(self, seed: int) -> None:
         """Order the parameters: kernels in the variational phase first (scales, which do not decay, at the very
@@ -258,6 +290,7 @@ class Trainer:
         specs = [
             tf.TensorSpec([None, *shape[1:]], tf.uint8),
             tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None, self.taught.shape[1]], tf.float32),
             tf.TensorSpec([None, self.batch], tf.int32),
             tf.TensorSpec([None, self.rates.shape[1]], tf.float32),
             tf.TensorSpec([None, self.batch, 3], tf.int32),
@@ -267,7 +300,7 @@ class Trainer:
             *[tf.TensorSpec(value.shape, value.dtype) for value in self.state],
         ]
 
-        def epoch(images, labels, order, rates, moves, gains, windows, pool, *state):
+        def epoch(images, labels, taught, order, rates, moves, gains, windows, pool, *state):
             steps = tf.shape(order)[0]
 
             def unfinished(step, loss, correct, *state):
@@ -278,8 +311,9 @@ class Trainer:
                 batch = self.augmentation.move(batch, moves[step])
                 batch = self.augmentation.brighten(tf.cast(batch, tf.float32) / 255.0, gains[step])
                 answers = tf.gather(labels, order[step])
+                probabilities = tf.gather(taught, order[step]) if self.distillation else None
                 noise = self._noise(pool, windows[step]) if self.pooled_noise else None
-                step_loss, right, state = self._step(batch, answers, rates[step], noise, state)
+                step_loss, right, state = self._step(batch, answers, probabilities, rates[step], noise, state)
                 return step + 1, loss + step_loss, correct + right, *state
 
             zero = tf.zeros([])
@@ -287,7 +321,7 @@ class Trainer:
 
         return tf.function(epoch, autograph=False).get_concrete_function(*specs)
 
-    def _step(self, images, labels, rates, noise, state):
+    def _step(self, images, labels, taught, rates, noise, state):
         flats = [group.values.read_value() for group in self.groups]
         parts = [group.parts(flat) for group, flat in zip(self.groups, flats, strict=True)]
         values = [parts[group][index] for group, index in self.places]
@@ -297,7 +331,12 @@ class Trainer:
                 values, list(state), images, training=True, return_losses=True
             )
         loss = tf.reduce_mean(self._cross_entropy(logits, labels))
-        gradients = tf.gradients(tf.add_n([loss, *penalties]), flats)
+        goal = loss
+        if self.distillation:
+            weight, temperature = self.distillation.weight, self.distillation.temperature
+            soft = tf.nn.softmax_cross_entropy_with_logits(taught, logits / temperature)
+            goal = (1.0 - weight) * loss + weight * temperature**2 * tf.reduce_mean(soft)
+        gradients = tf.gradients(tf.add_n([goal, *penalties]), flats)
         if len(self.groups) > 1:
             means = sum(self.groups[1].sizes)
             by_means, by_variances = kl_gradients(flats[0][:means], flats[1])

@@ -61,6 +61,7 @@ _ERROR_BY_VECTOR = -0.1
 _ERROR_BY_NARROWEST = -0.15
 
 _FRACTIONS = (0.125, 0.25, 0.375, 0.5, 0.75)
+_DISTILLATIONS = (0.0, 0.3, 0.6, 0.9)
 
 
 @dataclass(frozen=True)
@@ -551,3 +552,11 @@ def _training_parameters() -> Iterator[Parameter]:
         group = "threshold" if name in ("threshold_convolution", "threshold_dense") else name
         where = (("training/pruning", _PRUNING_KNOBS[name]),)
         yield Parameter(f"training/{name}", group, "float", low, high, log=log, conditions=where)
+    yield Parameter(
+        "training/distillation",
+        "distillation",
+        "choice",
+        choices=_DISTILLATIONS,
+        ordered=True,
+        weights=(3, 1, 1, 1),
+    )

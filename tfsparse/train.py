@@ -16,7 +16,7 @@ import numpy as np
 from tfsparse.augment import Augmentation
 from tfsparse.build import folded_weights, training_model
 from tfsparse.candidate import Candidate, Training
-from tfsparse.fit import EpochResult, Evaluator, fit
+from tfsparse.fit import Distillation, EpochResult, Evaluator, fit
 from tfsparse.inherit import CALIBRATION_IMAGES, LayerState, TrainedWeights, inherit, layer_states
 from tfsparse.layers import (
     DENSE,
@@ -99,10 +99,11 @@ def train(
     rung: Rung,
     seed: int,
     inheritance: Inheritance | None = None,
+    teacher: np.ndarray | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Trained:
-    """Train on images [N, H, W, C] uint8 with labels [N], from fresh weights or from a parent's; `progress` is told
-    the fraction done.
+    """Train on images [N, H, W, C] uint8 with labels [N], from fresh weights or from a parent's, and with
+    the `teacher`'s logits [N, classes] where the candidate distils; `progress` is told the fraction done.
 
     Raises `TrainingDiverged` where the loss is no longer a number.
     """
@@ -113,6 +114,7 @@ def train(
         sample = np.random.default_rng(seed).permutation(len(images))[:CALIBRATION_IMAGES]
         shown = images[sample].astype(np.float32) / 255
         inherit(inheritance.parent, inheritance.candidate, network, model, shown)
+    distillation = Distillation(teacher, training.distillation) if teacher is not None else None
     phases = _phases(training, round(rung.samples * training.epochs), len(images))
     total = sum(phase.epochs * _samples(phase, len(images)) for _, phase in phases)
     done = 0
@@ -130,6 +132,7 @@ def train(
             augmentation=Augmentation(shift=2 * training.augmentation),
             seed=seed + number,
             progress=advance,
+            distillation=distillation,
         )
         done += phase.epochs * _samples(phase, len(images))
     smaller, weights = compact(network, folded_weights(network, model))

@@ -19,6 +19,7 @@ from tfsparse.fit import TrainingDiverged
 from tfsparse.inherit import TrainedWeights
 from tfsparse.network import Infeasible, network_of
 from tfsparse.sensor import model_images
+from tfsparse.teacher import teacher_logits
 from tfsparse.train import Inheritance, Rung, train
 from tfsparse_datasets import Dataset
 
@@ -56,11 +57,13 @@ def evaluate(
     measurer: Measurer,
     workdir: Path | None = None,
     parent: TrainedWeights | None = None,
+    cache: Path | None = None,
     progress: Progress = lambda phase, fraction: None,
 ) -> TrialResult:
     """Train, prune, convert, compile and measure one candidate; everything is decided on the validation part.
 
-    It starts from fresh weights, or from what it inherits of `parent`.
+    It starts from fresh weights, or from what it inherits of `parent`. A candidate that distils is taught by the data
+    set's teacher (`teacher.teacher_logits`), whose answers are kept in the folder `cache`.
 
     Raises `Infeasible` where the candidate has no network for these images or does not fit the chip, and `TrialFailed`
     where training diverges or the target answers otherwise than the reference.
@@ -81,6 +84,7 @@ def evaluate(
             dataset.validation.labels,
             rung=rung,
             seed=seed,
+            teacher=teacher_logits(dataset, cache) if candidate.training.distillation else None,
             inheritance=Inheritance(candidate, parent) if parent is not None else None,
             progress=lambda fraction: progress("train", fraction),
         )
