@@ -1,4 +1,4 @@
-"""Every operator byte for byte over random shapes, scales and zero points: gcc and clang with sanitizers, three cores."""
+"""Every operator byte for byte over random shapes, scales and zero points: gcc, clang (sanitizers on), three cores."""
 
 from __future__ import annotations
 
