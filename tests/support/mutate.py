@@ -192,7 +192,9 @@ def main() -> None:
     parts = range(-(-arguments.count // part))
     with tempfile.TemporaryDirectory() as work, ProcessPoolExecutor(arguments.jobs) as pool:
         runs = [
-            pool.submit(fuzz, min(part, arguments.count - n * part), arguments.seed + n, arguments.share, Path(work, str(n)))
+            pool.submit(
+                fuzz, min(part, arguments.count - n * part), arguments.seed + n, arguments.share, Path(work, str(n))
+            )
             for n in parts
         ]
         for n, run in enumerate(runs):

@@ -1,4 +1,7 @@
-"""`python -m tfsparse.compiler MODEL.tflite -o DIR [--json]`: compile, and show where the bytes go."""
+"""`python -m tfsparse.compiler MODEL.tflite -o DIR [--json]`: compile, and show where the bytes go.
+
+With `--library DIR` instead of `-o DIR`, the folder is a PlatformIO and Arduino library.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tfsparse.compiler import CompiledModel, compile_model
+from tfsparse.compiler.library import write_library
 from tfsparse.errors import run_cli
 
 
@@ -23,7 +27,7 @@ def table_of(model: CompiledModel) -> Table:
     for layer in model.layers:
         numbers = (layer.weights, layer.nnz, layer.payload, layer.macs)
         shape = " x ".join(map(str, layer.output_shape))
-        table.add_row(layer.name, shape, layer.format or "-", *(str(n) if layer.weights else "-" for n in numbers))
+        table.add_row(layer.name, shape, layer.format or "-", *(str(n) if n else "-" for n in numbers))
     table.add_section()
     weights = sum(layer.weights for layer in model.layers)
     table.add_row("total", "", "", str(weights), str(model.nnz), str(model.payload), str(model.macs))
@@ -41,11 +45,17 @@ def summary_of(model: CompiledModel) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tfsparse.compiler", description="Compile an int8 .tflite to C99.")
     parser.add_argument("model", type=Path, metavar="MODEL.tflite")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="folder to write model.c into")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder to write model.c into")
+    where.add_argument("--library", type=Path, metavar="DIR", help="write a PlatformIO and Arduino library into DIR")
     parser.add_argument("--name", help="the model's name in the C code (default: the file's)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     arguments = parser.parse_args()
-    model = compile_model(arguments.model, arguments.out, name=arguments.name or arguments.model.stem)
+    name = arguments.name or arguments.model.stem
+    if arguments.library:
+        model = write_library(arguments.model, arguments.library, name=name)
+    else:
+        model = compile_model(arguments.model, arguments.out, name=name)
     if arguments.json:
         print(json.dumps(asdict(model), default=str))
     else:

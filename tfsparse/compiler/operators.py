@@ -30,7 +30,8 @@ from tfsparse.compiler.layers import (
 from tfsparse.compiler.lowering import Lowering
 from tfsparse.compiler.reader import Tensor
 
-_MOST_SUMMED = 0xFFFF
+_MOST_PIXELS = 0xFFFF
+_MOST_SUMMED = 4_096  # bounds the compiler's time, which looks at every sum there may be
 
 
 def conv(at: Lowering) -> None:
@@ -416,8 +417,8 @@ def mean(at: Lowering) -> None:
     reduced = _reduced_axes(at)
     first, behind = reduced[0], reduced[-1] + 1
     count = math.prod(tensor.shape[k] for k in reduced)
-    if not 0 < count <= _MOST_SUMMED:
-        raise at.refuse(f"it averages {count} elements of shape {tensor.shape}; {_MOST_SUMMED} are the most")
+    if not 0 < count <= _MOST_PIXELS:
+        raise at.refuse(f"it averages {count} elements of shape {tensor.shape}; {_MOST_PIXELS} are the most")
     # TFLite divides the 31-bit mantissa by the count, after as many left shifts as keep it in 32 bits.
     plain = at.multiplier(float(input_scale) / float(output_scale))
     up = min(count.bit_length() - 1, 31 + plain.shift)
@@ -438,6 +439,10 @@ def mean(at: Lowering) -> None:
         )  # fmt: skip
         return
     sums = np.arange(-128 * count, 127 * count + 1)
+    if count > _MOST_SUMMED:
+        raise at.refuse(
+            f"it averages {count} elements of shape {tensor.shape} over these axes; {_MOST_SUMMED} are the most"
+        )
     if 255 * count << max(0, multiplier.shift) >= 1 << 31:
         raise at.refuse("its output scale is too small beside its input scale")
     outputs = scale_all(sums - input_zero * count, multiplier) + output_zero
@@ -459,6 +464,7 @@ def total(at: Lowering) -> None:
         raise at.refuse(f"it sums {count} elements of shape {tensor.shape}; {_MOST_SUMMED} are the most")
     sums = np.arange(-128 * count, 127 * count + 1)
     factor = np.float32(input_scale / output_scale)
+    at.multiplier(float(factor))  # refuses what is out of all proportion
     bias = np.float32(-input_zero) * factor * np.float32(count)
     outputs = _to_integers(sums.astype(np.float32) * factor + bias) + output_zero
     _reduce(at, value, reduced, sums, outputs, float(factor), input_zero * count)
