@@ -558,5 +558,5 @@ def _training_parameters() -> Iterator[Parameter]:
         "choice",
         choices=_DISTILLATIONS,
         ordered=True,
-        weights=(3, 1, 1, 1),
+        weights=(6, 1, 1, 1),
     )
