@@ -20,7 +20,7 @@ BAUD = 115200
 READY = "m-ready"
 BYTES_PER_COMMAND = 31
 BLOCK = 1024  # bytes; the firmware's largest
-ATTEMPTS = 3
+ATTEMPTS = 4
 PATIENCE = 10.0  # seconds; a command without inference takes milliseconds, but the machine may be busy
 RETRY = 0.2  # seconds before the second attempt to wake a device that may be starting; doubled for each further one
 
@@ -83,10 +83,12 @@ class Device:
     Args:
         url: /dev/tty..., or any URL of pyserial such as socket://127.0.0.1:5333.
         name: how messages call the device; the URL by default.
+        patience: seconds to wait for the reply to a command that runs no inference.
     """
 
-    def __init__(self, url: str, *, name: str | None = None):
+    def __init__(self, url: str, *, name: str | None = None, patience: float = PATIENCE):
         self.name = name or url
+        self.patience = patience
         self._buffer = bytearray()
         try:
             # Two programs on one tty would each read half of the replies; a socket has only one client anyway.
@@ -123,20 +125,25 @@ class Device:
         except (serial.SerialException, OSError) as error:
             raise DeviceError(f"{self.name} does not take '{text}' ({error}); is it still connected?") from error
 
-    def wait_ready(self, timeout: float = PATIENCE) -> list[str]:
+    def wait_ready(self, timeout: float | None = None) -> list[str]:
         """Lines up to the next m-ready, e.g. the boot banner of a device that has just been started."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + (self.patience if timeout is None else timeout)
         lines = []
         while (line := self._line(deadline, "the start")) != READY:
             lines.append(line)
         return lines
 
-    def synchronise(self, timeout: float = PATIENCE) -> str:
-        """Bring a device in unknown state (starting, half a command sent, replies under way) to rest.
+    def synchronise(self, timeout: float | None = None) -> str:
+        """Bring a device in unknown state to rest; returns its build id."""
+        self.settle(timeout)
+        return self.build_id()
 
-        Returns its build id. Repeats itself, because a device that is just starting loses what it is sent.
+    def settle(self, timeout: float | None = None) -> None:
+        """Bring a device that is starting, or in the middle of a command or of replies, to rest.
+
+        Repeats itself, because a device that is just starting loses what it is sent.
         """
-        end = time.monotonic() + timeout
+        end = time.monotonic() + (self.patience if timeout is None else timeout)
         for attempt in itertools.count():
             # An unknown command comes back in the error: a mark that no stale reply carries. What stands before it
             # ends whatever was half sent: always a command, and every other time a binary block, which takes the line
@@ -147,14 +154,14 @@ class Device:
             try:
                 while self._line(deadline, "the first command") != f"e-[Unknown command: {mark}]":
                     pass
-                self.wait_ready(max(0.1, end - time.monotonic()))
-                return self.build_id()
+                self.wait_ready(max(0.1, deadline - time.monotonic()))
+                return
             except SilenceError:
                 if time.monotonic() > end:
                     raise
         raise AssertionError("unreachable")
 
-    def command(self, text: str, timeout: float = PATIENCE) -> list[str]:
+    def command(self, text: str, timeout: float | None = None) -> list[str]:
         """Send one command and return the lines of its reply without the closing m-ready.
 
         Raises:
@@ -163,7 +170,7 @@ class Device:
             DeviceError: no answer within `timeout` seconds.
         """
         self._send(text)
-        return self._reply_lines(text, timeout)
+        return self._reply_lines(text, self.patience if timeout is None else timeout)
 
     def _reply_lines(self, text: str, timeout: float) -> list[str]:
         deadline = time.monotonic() + timeout
@@ -179,8 +186,27 @@ class Device:
             raise RefusedError(text, errors[0])
         return lines
 
-    def _reply(self, text: str, pattern: str) -> re.Match[str]:
-        lines = self.command(text)
+    def _checked(self, text: str) -> list[str]:
+        """The reply to one of our own commands, which ends with a checksum; damaged, it is asked again."""
+        error: DeviceError | None = None
+        for _ in range(ATTEMPTS):
+            try:
+                *lines, last = self.command(text) or [""]
+            except (SilenceError, RefusedError) as caught:
+                error = caught
+                self.settle()  # the command or the closing word was damaged
+                continue
+            crc = binascii.crc_hqx("".join(line + "\r\n" for line in lines).encode("ascii", "replace"), 0xFFFF)
+            if last == f"m-crc-{crc}":
+                return lines
+        if isinstance(error, RefusedError):
+            raise error
+        raise DeviceError(
+            f"{self.name} answers '{text}' with damaged lines, or what runs there is not our protocol; check both"
+        )
+
+    def _reply(self, text: str, pattern: str, *, checked: bool = False) -> re.Match[str]:
+        lines = self._checked(text) if checked else self.command(text)
         for line in lines:
             if match := re.fullmatch(pattern, line):
                 return match
@@ -192,13 +218,13 @@ class Device:
         return self._reply("name", r"m-name-dut-\[(.*)\]")[1]
 
     def build_id(self) -> str:
-        return self._reply("id", r"m-id-\[([0-9a-f]{40})\]")[1]
+        return self._reply("id", r"m-id-\[([0-9a-f]{40})\]", checked=True)[1]
 
     def model(self) -> str:
         return self._reply("profile", r"m-model-\[(.*)\]")[1]
 
     def memory(self) -> Memory:
-        match = self._reply("mem", r"m-mem-\[([^\]]*)\]")
+        match = self._reply("mem", r"m-mem-\[([^\]]*)\]", checked=True)
         try:
             pairs = dict(pair.split("=") for pair in match[1].split(","))
             numbers = {key: value if key in ("runtime", "tick") else int(value) for key, value in pairs.items()}
@@ -213,7 +239,7 @@ class Device:
                 return self._load(data)
             except SilenceError:
                 # Bytes were lost and the firmware still waits for the rest of a block.
-                self.synchronise()
+                self.settle()
             except RefusedError as error:
                 if "checksum" not in error.reason:
                     raise
@@ -226,7 +252,7 @@ class Device:
             block = data[start : start + BLOCK]
             self.command(f"db block {len(block)} {binascii.crc_hqx(block, 0xFFFF)}")
             self._write(block, "an input")
-            lines = self._reply_lines("an input", PATIENCE)
+            lines = self._reply_lines("an input", self.patience)
         if "m-load-done" not in lines:
             raise DeviceError(f"{self.name} did not take all {len(data)} bytes of the input; try again")
 
@@ -253,7 +279,7 @@ class Device:
 
     def output(self) -> bytes:
         """The last output as the model wrote it."""
-        lines = self.command("output")
+        lines = self._checked("output")
         return bytes.fromhex("".join(line.removeprefix("m-output-") for line in lines))
 
     def close(self) -> None:

@@ -51,7 +51,7 @@ class Measurement:
     flash_total: int | None  # .isr_vector + .text + .rodata + .data
     flash_model: int | None  # flash_total minus the baseline's
     payload: int | None  # the model's constant tables
-    ram_total: int | None  # .data + .bss + stack_peak
+    ram_total: int | None  # .data + .bss + the stack's high-water mark during an inference
     ram_model: int | None  # statics beyond the baseline's, without the harness's copy of the input, + stack
     stack: int | None  # what an inference needs
     arena: int | None
@@ -350,20 +350,41 @@ def run_inputs(device: Device, samples: np.ndarray, progress: Callable[[int], No
 
     outputs, ticks = [], []
     for number, sample in enumerate(samples, start=1):
-        device.load(sample.tobytes())
-        ticks.append(device.infer(1, 0, timeout=INFERENCE_PATIENCE))
-        outputs.append(device.output())
+        output, memory = _run_input(device, sample.tobytes())
+        outputs.append(output)
+        ticks.append(memory.ticks_of_inference)
         if progress:
             progress(number)
-    again = device.infer(1, 0, timeout=INFERENCE_PATIENCE)
-    memory = device.memory()
-    if device.output() != outputs[-1]:
+    output, memory = _run_input(device, samples[-1].tobytes())
+    again = memory.ticks_of_inference
+    if output != outputs[-1]:
         raise MeasurementError("the device answers the same input differently the second time: the model is not sound")
     if memory.tick == "instruction" and again != ticks[-1]:
         raise MeasurementError(
             f"the same inference took {ticks[-1]} instructions and then {again}: the counter cannot be trusted"
         )
     return DeviceRun(np.stack([np.frombuffer(output, np.int8) for output in outputs]), max(ticks), memory)
+
+
+def _run_input(device: Device, sample: bytes) -> tuple[bytes, Memory]:
+    """One inference: its output and what the device tells of it, both from replies that carry a checksum.
+
+    The whole is done anew where the line has damaged a command or a reply. A crash is never tried again.
+    """
+    from hil.device import ATTEMPTS, DeviceError, FaultError, RefusedError
+
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            device.load(sample)
+            device.infer(1, 0, timeout=INFERENCE_PATIENCE)
+            return device.output(), device.memory()
+        except FaultError:
+            raise
+        except DeviceError as error:
+            if attempt == ATTEMPTS or (isinstance(error, RefusedError) and "The model failed" in error.reason):
+                raise
+            device.settle()
+    raise AssertionError("unreachable")
 
 
 def check_build(found: str, wanted: str, target: str, tflite: Path) -> None:
@@ -467,7 +488,7 @@ def figures_of(
     return {
         "flash_total": image.flash_total + slot_model,
         "flash_model": image.flash_total + slot_model - baseline.flash_total,
-        "ram_total": image.statics + arena + db + memory.stack_peak,
+        "ram_total": image.statics + arena + db + memory.stack_invoke,
         "ram_model": statics - baseline_statics + arena + memory.stack,
         **_device_figures(memory, ticks),
     }

@@ -83,13 +83,23 @@ static void run_name(char *rest) {
     console_line("]");
 }
 
+/* What is compared to the last bit ends with a checksum over its lines, so that a damaged line is noticed. */
+static void print_checksum(void) {
+    const uint16_t crc = console_checksum();
+    console_text("m-crc-");
+    console_uint(crc);
+    console_line("");
+}
+
 static void run_id(char *rest) {
     (void)rest;
+    console_checksum_start();
     console_text("m-id-[");
     for (uint32_t i = 0; i < BUILD_ID_SIZE; i++) {
         console_hex8(firmware_build_id[16u + i]);
     }
     console_line("]");
+    print_checksum();
 }
 
 static void run_profile(char *rest) {
@@ -118,6 +128,7 @@ static void run_timestamp(char *rest) {
 static void run_mem(char *rest) {
     (void)rest;
     const harness_figures_t *figures = harness_figures();
+    console_checksum_start();
     console_text("m-mem-[runtime=");
     console_text(runtime_info()->runtime);
     console_key_uint("input", runtime_info()->input_size);
@@ -138,6 +149,7 @@ static void run_mem(char *rest) {
     console_key_uint("ticks_empty", figures->ticks_empty);
     console_key_text("tick", hal_tick_unit);
     console_line("]");
+    print_checksum();
 }
 
 /* ---- db: the input buffer ---- */
@@ -195,15 +207,6 @@ static void db_bytes(const char *hex) {
 static uint32_t block_size, block_received;
 static uint16_t block_crc_sent, block_crc;
 
-/* CRC-16/CCITT (polynomial 0x1021, start 0xFFFF), bit by bit: a table would cost 512 bytes. */
-static uint16_t crc16(uint16_t crc, uint8_t byte) {
-    crc ^= (uint16_t)(byte << 8);
-    for (int bit = 0; bit < 8; bit++) {
-        crc = (uint16_t)(crc & 0x8000u ? (uint32_t)crc << 1 ^ 0x1021u : (uint32_t)crc << 1);
-    }
-    return crc;
-}
-
 static void db_block(char *rest) {
     uint32_t size, crc;
     const char *size_word = next_word(&rest), *crc_word = next_word(&rest);
@@ -217,7 +220,7 @@ static void db_block(char *rest) {
         block_size = size;
         block_received = 0;
         block_crc_sent = (uint16_t)crc;
-        block_crc = 0xFFFFu;
+        block_crc = CRC16_START;
         console_text("m-[Expecting a block of ");
         console_uint(size);
         console_line(" bytes]");
@@ -364,6 +367,7 @@ static void run_output(char *rest) {
     if (!have_output()) {
         return;
     }
+    console_checksum_start();
     const int8_t *output = runtime_output();
     for (uint32_t i = 0; i < runtime_info()->output_size; i++) {
         if (i % 32u == 0) {
@@ -374,6 +378,7 @@ static void run_output(char *rest) {
             console_line("");
         }
     }
+    print_checksum();
 }
 
 /* ---- table ---- */

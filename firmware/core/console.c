@@ -3,7 +3,15 @@
 #include "hal.h"
 #include "text.h"
 
-void console_char(char c) { hal_uart_put((uint8_t)c); }
+static uint16_t checksum;
+
+void console_checksum_start(void) { checksum = CRC16_START; }
+uint16_t console_checksum(void) { return checksum; }
+
+void console_char(char c) {
+    checksum = crc16(checksum, (uint8_t)c);
+    hal_uart_put((uint8_t)c);
+}
 
 void console_text(const char *text) {
     while (*text) {

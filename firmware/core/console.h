@@ -5,6 +5,9 @@
 #include <stdint.h>
 
 void console_char(char c);
+/* CRC-16 of all that was printed since the start, line ends included. */
+void console_checksum_start(void);
+uint16_t console_checksum(void);
 void console_text(const char *text);
 /* Text and the end of the line, "\r\n". */
 void console_line(const char *text);

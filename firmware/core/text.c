@@ -41,3 +41,12 @@ uint32_t divide_wide(uint64_t *value, uint32_t divisor) {
     *value = quotient;
     return rest;
 }
+
+uint16_t crc16(uint16_t crc, uint8_t byte) {
+    /* Bit by bit: a table would cost 512 bytes. */
+    crc ^= (uint16_t)(byte << 8);
+    for (int bit = 0; bit < 8; bit++) {
+        crc = (uint16_t)(crc & 0x8000u ? (uint32_t)crc << 1 ^ 0x1021u : (uint32_t)crc << 1);
+    }
+    return crc;
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import socket
 import threading
 import time
@@ -58,7 +59,8 @@ def test_another_protocol_is_told(peer):
 
 
 def test_a_mem_line_of_another_version_is_told(peer):
-    url = peer(b"m-mem-[runtime=sparse,input=3]\r\nm-ready\r\n")
+    line = b"m-mem-[runtime=sparse,input=3]\r\n"
+    url = peer(line + b"m-crc-%d\r\nm-ready\r\n" % binascii.crc_hqx(line, 0xFFFF))
     with Device(url) as device, pytest.raises(DeviceError, match="not this version's"):
         device.memory()
 
