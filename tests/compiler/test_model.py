@@ -93,7 +93,7 @@ def test_same_input_same_output(digits_tflite: bytes, tmp_path: Path) -> None:
 def test_only_needed_kernels_are_written(tmp_path: Path) -> None:
     model = compile_model(single_layer_tflite("dense"), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "model.c", "model.h", "tfs_dense.h", "tfs_fixed.h", "tfs_weights.h",
+        "model.c", "model.h", "tfs_dense_dot.h", "tfs_dot.h", "tfs_fixed.h", "tfs_weights.h",
     ]  # fmt: skip
     assert model.sources == ("model.c",)
 

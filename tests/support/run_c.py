@@ -153,6 +153,18 @@ def _functions(ports: Sequence[Port], what: str) -> list[str]:
     return [what] if len(ports) == 1 else [f"{what}_{n}" for n in range(len(ports))]
 
 
+def _fill(i: int, name: str, size: int, row_size: int, start: int) -> str:
+    """Give model number `i` an input: into its place, or row by row, by turns into its place and in the caller's."""
+    if not row_size:
+        return f"memcpy(m{i}_{name}(), in + {start}, {size});"
+    return (
+        f"for (int r = 0; r < {size}; r += {row_size}) {{ int8_t *row = m{i}_{name}(); "
+        f"const int own = r % (2 * {row_size}) == 0; if (!own) memcpy(row, in + r, {row_size}); "
+        f"const int done = m{i}_feed(own ? in + r : row); "
+        f"wrong{i} |= done != (r + {row_size} == {size}); }}"
+    )
+
+
 def _adapter(i: int, model: CompiledModel, samples: np.ndarray) -> str:
     """Declarations of model number `i`, its inputs, and its `fill` and `again`."""
     lines, fills, compares = [], [], []
@@ -160,19 +172,22 @@ def _adapter(i: int, model: CompiledModel, samples: np.ndarray) -> str:
         start = 0
         for port, name in zip(ports, _functions(ports, what), strict=True):
             lines.append(f"{kind}m{i}_{name}(void);")
-            fills.append(f"memcpy(m{i}_{name}(), in + {start}, {port.size});" if what == "input" else "")
+            if what == "input":
+                fills.append(_fill(i, name, port.size, model.row_size, start))
             compares.append(f"memcmp(m{i}_{name}(), out + {start}, {port.size})" if what == "output" else "0")
             start += port.size
     values = ",".join(map(str, samples.astype(np.int8).reshape(-1).tolist()))
     place = f"m{i}_input()" if len(model.inputs) == 1 else "NULL"
+    again = f"wrong{i}" if model.row_size else f"m{i}_invoke({place}, NULL)"
     return "\n".join(
         [
             *lines,
             f"int m{i}_invoke(const int8_t *, int8_t *);",
+            f"int m{i}_feed(const int8_t *);\nstatic int wrong{i};" if model.row_size else "",
             f"static const int8_t inputs{i}[] = {{{values}}};",
             f"static void fill{i}(const int8_t *in) {{ {' '.join(fills)} }}",
             f"static int again{i}(const int8_t *out)",
-            f"{{ return m{i}_invoke({place}, NULL) || {' || '.join(compares)}; }}",
+            f"{{ return {again} || {' || '.join(compares)}; }}",
         ]
     )
 
@@ -193,7 +208,7 @@ def _build(compiler: Sequence[str], models: Sequence[CompiledModel], main: str, 
     (work / "main.c").write_text(main)
     commands = [[*compiler, "-std=c99", "-c", work / "main.c", "-o", work / "main.o"]]
     for i, model in enumerate(models):
-        names = ["invoke", *_functions(model.inputs, "input"), *_functions(model.outputs, "output")]
+        names = ["invoke", "feed", "restart", *_functions(model.inputs, "input"), *_functions(model.outputs, "output")]
         renames = [f"-Dmodel_{name}=m{i}_{name}" for name in names]
         (source,) = model.sources
         commands.append([*compiler, *_WARNINGS, *renames, "-c", model.directory / source, "-o", work / f"m{i}.o"])

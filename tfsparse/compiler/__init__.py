@@ -18,9 +18,10 @@ from tfsparse.compiler.graph import lower
 from tfsparse.compiler.layers import Border, Network, Weighted
 from tfsparse.compiler.narrow import narrow
 from tfsparse.compiler.reader import read_model
-from tfsparse.compiler.schedule import blocks_of, distances_of, plan_memory
+from tfsparse.compiler.schedule import can_be_fed, plan_network
 from tfsparse.errors import UserError
 
+OPTIMIZE = ("size", "balanced", "speed")
 _RUNTIME = Path(__file__).parent / "runtime"
 
 
@@ -36,6 +37,7 @@ class LayerReport:
     nnz: int
     payload: int
     macs: int
+    streamed: bool  # made row by row, as soon as the rows it reads are there
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class CompiledModel:
     layers: tuple[LayerReport, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    row_size: int  # bytes of a row of the input where it is fed by rows, else 0
 
 
 def _ports(network: Network, borders: tuple[Border, ...]) -> tuple[Port, ...]:
@@ -88,12 +91,17 @@ def _ports(network: Network, borders: tuple[Border, ...]) -> tuple[Port, ...]:
     )
 
 
-def build_program(tflite: bytes, name: str) -> Program:
-    """The whole compilation, up to the text: pure, no files."""
+def build_program(tflite: bytes, name: str, optimize: str = "balanced", by_rows: bool = False) -> Program:
+    """The whole compilation, up to the text: pure, no files. For the arguments see `compile_model`."""
+    if optimize not in OPTIMIZE:
+        raise UserError(f"there is no '{optimize}' to optimise for; use one of: {', '.join(OPTIMIZE)}")
     network = narrow(lower(read_model(tflite)))
-    encoded = {layer.name: tables for layer in network.layers if (tables := encode(layer)) is not None}
-    plan = plan_memory(blocks_of(network), distances_of(network))
-    return Program(name, network, encoded, plan, count(network))
+    encoded = {layer.name: tables for layer in network.layers if (tables := encode(layer, optimize)) is not None}
+    counted = count(network)
+    if by_rows and not can_be_fed(network):
+        raise UserError("the model cannot be fed by rows: it needs one input map of 2 to 255 rows, and one output")
+    flow, plan = plan_network(network, optimize, by_rows)
+    return Program(name, flow.network, encoded, flow, plan, optimize, counted)
 
 
 def _reports(program: Program) -> tuple[LayerReport, ...]:
@@ -108,13 +116,19 @@ def _reports(program: Program) -> tuple[LayerReport, ...]:
             nnz=layer_nnz(layer),
             payload=program.encoded[layer.name].payload if layer.name in program.encoded else 0,
             macs=layer_macs(layer),
+            streamed=i in program.flow.streamed,
         )
-        for layer in network.layers
+        for i, layer in enumerate(network.layers)
     )
 
 
-def compile_model(tflite: bytes | Path, out: Path, *, name: str = "model") -> CompiledModel:
+def compile_model(
+    tflite: bytes | Path, out: Path, *, name: str = "model", optimize: str = "balanced", by_rows: bool = False
+) -> CompiledModel:
     """Compile a `.tflite` (its bytes, or the path of the file) and write model.c, model.h and the runtime into `out`.
+
+    `optimize`: "size" (least flash), "balanced" or "speed" (fewest instructions). `by_rows`: the input is given row by
+    row to `model_feed`, so that only the rows needed are in memory.
 
     The same input gives the same bytes. `UserError` where the file is missing, damaged or uses what is not supported;
     then nothing is written.
@@ -126,7 +140,7 @@ def compile_model(tflite: bytes | Path, out: Path, *, name: str = "model") -> Co
             raise UserError(
                 f"cannot read the model '{tflite}' ({error.strerror}); give the path of a .tflite file"
             ) from None
-    program = build_program(tflite, name)
+    program = build_program(tflite, name, optimize, by_rows)
     network = program.network
     texts = {"model.c": source_text(program), "model.h": header_text(program)}
     out = Path(out)
@@ -134,7 +148,7 @@ def compile_model(tflite: bytes | Path, out: Path, *, name: str = "model") -> Co
         out.mkdir(parents=True, exist_ok=True)
         for file, text in texts.items():
             (out / file).write_text(text, encoding="ascii")
-        for header in headers(network):
+        for header in headers(program):
             shutil.copyfile(_RUNTIME / header, out / header)
     except OSError as error:
         raise UserError(f"cannot write to the folder '{out}' ({error.strerror}); choose another with -o") from None
@@ -161,4 +175,5 @@ def compile_model(tflite: bytes | Path, out: Path, *, name: str = "model") -> Co
         layers=_reports(program),
         inputs=inputs,
         outputs=outputs,
+        row_size=program.flow.row_size(program.flow.input) if program.flow.fed else 0,
     )

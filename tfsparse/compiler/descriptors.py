@@ -121,8 +121,8 @@ def fields(layer: Layer, network: Network) -> str | None:
     if isinstance(layer, Pool):
         w = layer.window
         return (
-            f"{w.in_height}, {w.in_width}, {w.out_height}, {w.out_width}, {layer.channels}, {w.kernel_height}, "
-            f"{w.kernel_width}, {w.stride_height}, {w.stride_width}, {w.pad_top}, {w.pad_left}, "
+            f"{w.in_height}, {w.in_width}, {w.held or w.in_height}, {w.out_height}, {w.out_width}, {layer.channels}, "
+            f"{w.kernel_height}, {w.kernel_width}, {w.stride_height}, {w.stride_width}, {w.pad_top}, {w.pad_left}, "
             f"{layer.lowest}, {layer.highest}"
         )
     if isinstance(layer, Mean):
@@ -184,8 +184,11 @@ def fields(layer: Layer, network: Network) -> str | None:
     return None
 
 
-def calls(layer: Layer, inputs: Iterable[str], output: str) -> list[str]:
-    """The C statements that run a layer. `inputs` and `output` are expressions that point to the values."""
+def calls(layer: Layer, inputs: Iterable[str], output: str, row: str | None = None) -> list[str]:
+    """The C statements that run a layer. `inputs` and `output` are expressions that point to the values.
+
+    `row`: the expression of the output row to make, for layers that work row by row.
+    """
     kind, sources = HEADERS[type(layer)].removesuffix(".h"), list(inputs)
     if isinstance(layer, Concatenate):
         pitch, starts = sum(layer.lengths), [sum(layer.lengths[:i]) for i in range(len(layer.lengths))]
@@ -197,5 +200,7 @@ def calls(layer: Layer, inputs: Iterable[str], output: str) -> list[str]:
         ]
     if isinstance(layer, Binary) and layer.constant is not None:
         sources.insert(layer.constant_at, f"{layer.name}_constant")
-    last = f", {int(layer.kind == 'average_pool')}" if isinstance(layer, Pool) else ""
-    return [f"{kind}_run(&{layer.name}, {', '.join(sources)}, {output}{last});"]
+    if isinstance(layer, Pool):
+        how, which = ("row", f", {row}") if row else ("run", "")
+        return [f"{kind}_{how}(&{layer.name}, {sources[0]}, {output}{which}, {int(layer.kind == 'average_pool')});"]
+    return [f"{kind}_run(&{layer.name}, {', '.join(sources)}, {output});"]

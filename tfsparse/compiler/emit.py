@@ -7,31 +7,43 @@ import textwrap
 from tfsparse.compiler import descriptors
 from tfsparse.compiler.encode import Encoded, Table
 from tfsparse.compiler.fixedpoint import Multiplier
+from tfsparse.compiler.flow import flow_text, is_flowing, pointer, row_layer, run_calls
 from tfsparse.compiler.interface import functions_text, head, header_text
-from tfsparse.compiler.layers import Convolution, FullyConnected, Layer, Network, Weighted
+from tfsparse.compiler.layers import Convolution, FullyConnected, Layer, Network, Pool, Weighted
 from tfsparse.compiler.program import Program, comment
-from tfsparse.compiler.schedule import Plan
 
 __all__ = ["Program", "header_text", "headers", "source_text"]
 
 _LARGEST_BLOCK = 16  # pixels whose 32-bit sums wait on the stack at once
-_HEADERS = {
-    Convolution: "tfs_conv.h",
-    FullyConnected: "tfs_dense.h",
-    **descriptors.HEADERS,
-}
 _REQUIRED = {
-    "tfs_conv.h": ("tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv.h": ("tfs_window.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv_dense.h": ("tfs_dot.h", "tfs_window.h", "tfs_weights.h", "tfs_fixed.h"),
     "tfs_dense.h": ("tfs_weights.h", "tfs_fixed.h"),
+    "tfs_dense_dot.h": ("tfs_dot.h", "tfs_weights.h", "tfs_fixed.h"),
     **descriptors.REQUIRED,
 }
 _C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "uint16": "uint16_t", "int32": "int32_t"}
 
 
-def headers(network: Network) -> tuple[str, ...]:
-    """Runtime headers that the network's layers need, sorted."""
-    direct = {_HEADERS[type(layer)] for layer in network.layers}
-    return tuple(sorted(direct.union(*(_REQUIRED.get(name, ()) for name in direct))))
+def kernel_of(layer: Layer, program: Program) -> str:
+    """Name of the C kernel that runs a layer; its header has the same."""
+    if not isinstance(layer, Weighted):
+        return descriptors.HEADERS[type(layer)].removesuffix(".h")
+    stored = program.encoded[layer.name].format == "dense" and program.optimize != "size"
+    if isinstance(layer, FullyConnected):
+        return "tfs_dense_dot" if stored else "tfs_dense"
+    return "tfs_conv_dense" if stored and layer.run in (1, layer.in_channels) else "tfs_conv"
+
+
+def _kernel_headers(program: Program) -> list[str]:
+    return sorted({f"{kernel_of(layer, program)}.h" for layer in program.network.layers})
+
+
+def headers(program: Program) -> tuple[str, ...]:
+    """Runtime headers that the program needs, sorted."""
+    needed = set(_kernel_headers(program))
+    needed.update(*(_REQUIRED.get(name, ()) for name in needed))
+    return tuple(sorted(needed | ({"tfs_flow.h"} if is_flowing(program.flow) else set())))
 
 
 def _array(layer: Layer, table: Table) -> str:
@@ -64,10 +76,10 @@ def _fields(layer: Layer, encoded: Encoded | None, network: Network) -> str | No
     if isinstance(layer, Convolution):
         w = layer.window
         return (
-            f"{_weights(layer, encoded)}, {w.in_height}, {w.in_width}, {layer.in_channels}, {w.out_height}, "
-            f"{w.out_width}, {layer.out_channels}, {layer.run}, {layer.per_group}, {w.kernel_height}, "
-            f"{w.kernel_width}, {w.stride_height}, {w.stride_width}, {w.dilation_height}, {w.dilation_width}, "
-            f"{w.pad_top}, {w.pad_left}, {conv_block(layer)}"
+            f"{_weights(layer, encoded)}, {w.in_height}, {w.in_width}, {layer.in_channels}, "
+            f"{w.held or w.in_height}, {w.out_height}, {w.out_width}, {layer.out_channels}, {layer.run}, "
+            f"{layer.per_group}, {w.kernel_height}, {w.kernel_width}, {w.stride_height}, {w.stride_width}, "
+            f"{w.dilation_height}, {w.dilation_width}, {w.pad_top}, {w.pad_left}, {conv_block(layer)}"
         )
     if isinstance(layer, FullyConnected):
         return f"{_weights(layer, encoded)}, {layer.rows}, {layer.weights.shape[1]}, {layer.weights.shape[0]}"
@@ -75,18 +87,24 @@ def _fields(layer: Layer, encoded: Encoded | None, network: Network) -> str | No
 
 
 def _descriptor(layer: Layer, fields: str) -> str:
-    kind = _HEADERS[type(layer)].removesuffix(".h")
+    kind = {Convolution: "tfs_conv", FullyConnected: "tfs_dense"}.get(type(layer))
+    kind = kind or descriptors.HEADERS[type(layer)].removesuffix(".h")
     fields = textwrap.fill(fields, 116, initial_indent="    ", subsequent_indent="    ")
     return f"static const {kind} {layer.name} = {{\n{fields},\n}};"
 
 
-def _call(layer: Layer, plan: Plan) -> list[str]:
-    inputs = [f"arena + {plan.offsets[i]}" for i in layer.inputs]
-    output = f"arena + {plan.offsets[layer.output]}"
+def _call(program: Program, i: int, layer: Layer) -> list[str]:
+    """Statements that run a layer, or make its row `row` where it is streamed."""
+    window = isinstance(layer, Convolution | Pool)
+    row = "row" if i in program.flow.streamed else None
+    inputs = [pointer(program, value, None if window else row) for value in layer.inputs]
+    output = pointer(program, layer.output, row)
     if not isinstance(layer, Weighted):
-        return descriptors.calls(layer, inputs, output)
-    kind = _HEADERS[type(layer)].removesuffix(".h")
-    return [f"{kind}_run(&{layer.name}, {', '.join(inputs)}, {output});"]
+        return descriptors.calls(layer, inputs, output, row)
+    kernel, arguments = kernel_of(layer, program), f"&{layer.name}, {inputs[0]}, {output}"
+    if isinstance(layer, FullyConnected):
+        return [f"{kernel}_run({arguments});"]
+    return [f"{kernel}_row({arguments}, row);" if row else f"tfs_conv_rows({arguments}, {kernel}_row);"]
 
 
 def _scaled_sums(layer: Layer) -> list[tuple[int, Multiplier]]:
@@ -94,44 +112,84 @@ def _scaled_sums(layer: Layer) -> list[tuple[int, Multiplier]]:
     if isinstance(layer, Convolution):
         bounds = layer.sum_bounds()
         return list(zip(bounds.tolist(), layer.multipliers, strict=True))
-    return descriptors.scaled_sums(layer)
+    return [] if isinstance(layer, Weighted) else descriptors.scaled_sums(layer)
 
 
 def _fits_short_way(bound: int, by: Multiplier) -> bool:
     """Whether tfs_scale may take its short way: no left shift, and twice the rounded product plus a half fits."""
-    return -29 <= by.shift <= 0 and 2 * ((bound * by.mantissa >> 31) + 1) + (1 << -by.shift) < 1 << 31
+    return (
+        bound < 1 << 30 and -29 <= by.shift <= 0 and 2 * ((bound * by.mantissa >> 31) + 1) + (1 << -by.shift) < 1 << 31
+    )
 
 
 def _switches(program: Program) -> list[str]:
     """Macros that leave out of the runtime what this network does not need."""
-    encoded = program.encoded.values()
-    convolutions = [layer for layer in program.network.layers if isinstance(layer, Convolution)]
-    switches = [f"TFS_{name.upper()}" for name in ("dense", "bitmap") if any(e.format == name for e in encoded)]
-    if not all(_fits_short_way(*scaled) for layer in program.network.layers for scaled in _scaled_sums(layer)):
+    layers = program.network.layers
+    encoded = {layer.name: program.encoded[layer.name] for layer in layers if isinstance(layer, Weighted)}
+    convolutions = [layer for layer in layers if isinstance(layer, Convolution)]
+    # Only these read weights as a stream, whatever their format.
+    streams = [x for x in layers if isinstance(x, Weighted) and kernel_of(x, program) in ("tfs_conv", "tfs_dense")]
+    formats = {encoded[layer.name].format for layer in streams}
+    switches = [f"TFS_{name.upper()}" for name in ("dense", "bitmap") if name in formats]
+    if not all(_fits_short_way(*scaled) for layer in layers for scaled in _scaled_sums(layer)):
         switches.append("TFS_ANY_SCALE")
+    if encoded and all(_shifts_right(layer) for layer in layers if isinstance(layer, Weighted)):
+        switches.append("TFS_RIGHT_SHIFTS")
+    if any(max(e.channels.bias_bits, e.channels.mantissa_bits) > 25 for e in encoded.values()):
+        switches.append("TFS_WIDE_FIELDS")
+    depthwise = {layer.run == 1 for layer in convolutions if kernel_of(layer, program) == "tfs_conv_dense"}
+    switches += [name for name, kind in (("TFS_DEPTHWISE", True), ("TFS_PLAIN_CONV", False)) if kind in depthwise]
     if convolutions:
         switches.append(f"TFS_CONV_BLOCK {max(map(conv_block, convolutions))}")
+        switches.append(f"TFS_SIDE {'uint8_t' if max(map(_largest_side, convolutions)) < 256 else 'uint16_t'}")
+    if is_flowing(program.flow):
+        switches.append(f"MODEL_LAYERS {len(layers)}")
     return [f"#define {switch}" for switch in (*switches, *descriptors.switches(program.network))]
 
 
+def _shifts_right(layer: Weighted) -> bool:
+    """Whether all shifts go right, by 2 or more, and what is shifted is small enough to be rounded before."""
+    bounds = layer.sum_bounds().tolist()
+    return all(
+        -29 <= by.shift <= -2 and bound < 1 << 30 and bound + (129 << -by.shift) < 1 << 31
+        for bound, by in zip(bounds, layer.multipliers, strict=True)
+    )
+
+
+def _largest_side(layer: Convolution) -> int:
+    w = layer.window
+    return max(w.in_height, w.in_width, w.out_height, w.out_width, layer.in_channels, layer.out_channels)
+
+
 def source_text(program: Program) -> str:
-    network, plan = program.network, program.plan
-    direct = sorted({_HEADERS[type(layer)] for layer in network.layers})
+    network, flow = program.network, program.flow
     tables = []
-    for layer in network.layers:
+    for i, layer in enumerate(network.layers):
         encoded = program.encoded.get(layer.name)
         title = f"/* {layer.name}: {layer.place}, '{comment(network.values[layer.output].name)}' */"
         parts = [_array(layer, table) for table in encoded.tables] if encoded else []
-        if (fields := _fields(layer, encoded, network)) is not None:
+        described = row_layer(flow, layer) if i in flow.streamed else layer
+        if (fields := _fields(described, encoded, network)) is not None:
             parts.append(_descriptor(layer, fields))
         if parts:
             tables.append("\n".join([title, *parts]))
+
+    def call(i: int, layer: Layer) -> list[str]:
+        return _call(program, i, row_layer(flow, layer) if i in flow.streamed else layer)
+
+    included = _kernel_headers(program)
+    if is_flowing(flow):
+        included.append("tfs_flow.h")
+        tables.append(flow_text(program, call))
+        calls = run_calls(program)
+    else:
+        calls = [line for i, layer in enumerate(network.layers) for line in call(i, layer)]
     parts = [
         head(program) + '#include "model.h"\n\n#include <stddef.h>\n#include <string.h>',
         "\n".join(_switches(program)),
-        "\n".join(f'#include "{name}"' for name in direct),
+        "\n".join(f'#include "{name}"' for name in included),
         "static int8_t arena[MODEL_ARENA_SIZE];",
         *tables,
-        functions_text(program, [call for layer in network.layers for call in _call(layer, plan)]),
+        functions_text(program, calls),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -124,7 +124,7 @@ def unpack_channels(packed: np.ndarray, form: ChannelFormat, count: int) -> tupl
     return np.array(bias, np.int32), tuple(multipliers)
 
 
-def _encode_weighted(layer: Weighted) -> Encoded:
+def _encode_weighted(layer: Weighted, optimize: str) -> Encoded:
     """All tables of a layer. Its weights are in stream order already: [outputs, taps]."""
     choices = {"dense": dense(layer.weights), "bitmap": bitmap(layer.weights)}
     name = min(choices, key=lambda name: sum(table.size for table in choices[name]))
@@ -133,9 +133,9 @@ def _encode_weighted(layer: Weighted) -> Encoded:
     return Encoded(name, tuple(table for table in tables if table.size), channels)  # C has no arrays of no elements
 
 
-def encode(layer: Layer) -> Encoded | None:
+def encode(layer: Layer, optimize: str = "balanced") -> Encoded | None:
     """The constant tables of a layer; None where it has none."""
     if isinstance(layer, Weighted):
-        return _encode_weighted(layer)
+        return _encode_weighted(layer, optimize)
     tables = tuple(Table(role, values.reshape(-1)) for role, values in layer.constants().items())
     return Encoded("constant", tables) if tables else None

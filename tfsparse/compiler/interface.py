@@ -7,6 +7,7 @@ One input is `model_input()`, one output `model_output()`; several are `model_in
 from __future__ import annotations
 
 from tfsparse.compiler.counted import layer_macs
+from tfsparse.compiler.flow import FEED_DECLARATION, feed_macros, feed_text
 from tfsparse.compiler.layers import Border, Weighted
 from tfsparse.compiler.program import Program, comment, float_literal, shape_text
 
@@ -25,6 +26,11 @@ def _border_lines(program: Program, borders: tuple[Border, ...], what: str) -> l
 
 def _usage(program: Program) -> list[str]:
     inputs, outputs = program.network.inputs, program.network.outputs
+    if program.flow.fed:
+        return [
+            "Use: give the input's rows, from the top, to model_feed(row); when it returns 1, read model_output().",
+            "Or a whole input of your own: model_invoke(in, out). Not reentrant: there is one arena.",
+        ]
     if len(inputs) == len(outputs) == 1:
         return [
             "Use: fill model_input() and call model_invoke(model_input(), NULL); then read model_output().",
@@ -91,6 +97,23 @@ def _macros(program: Program, borders: tuple[Border, ...], what: str) -> list[st
     return lines
 
 
+def _declarations(program: Program) -> str:
+    network = program.network
+    sources = "\n".join(f"int8_t *{name}(void);" for name in _functions(network.inputs, "input"))
+    results = "\n".join(f"const int8_t *{name}(void);" for name in _functions(network.outputs, "output"))
+    return f"""/* Where the input may be written directly: saves a buffer and a copy. Its place is used again \
+during an invoke. */
+{sources}
+
+/* Where the output lies after an invoke, until the next one or until an input is written. */
+{results}
+
+/* Runs the network once; returns 0. in: MODEL_INPUT_SIZE values, or {_in_place(network.inputs)}. out: \
+MODEL_OUTPUT_SIZE, or NULL. */
+int model_invoke(const int8_t *in, int8_t *out);
+"""
+
+
 def header_text(program: Program) -> str:
     network = program.network
     name = comment(program.name).replace("\\", "\\\\").replace('"', '\\"')
@@ -102,10 +125,10 @@ def header_text(program: Program) -> str:
             f"#define MODEL_ARENA_SIZE {program.plan.size}",
             f"#define MODEL_PAYLOAD_SIZE {program.payload}",
             f"#define MODEL_MACS {program.counted.macs}",
+            *(feed_macros(program) if program.flow.fed else []),
         ]
     )
-    sources = "\n".join(f"int8_t *{name}(void);" for name in _functions(network.inputs, "input"))
-    results = "\n".join(f"const int8_t *{name}(void);" for name in _functions(network.outputs, "output"))
+    functions = FEED_DECLARATION if program.flow.fed else _declarations(program)
     return f"""{head(program)}#ifndef MODEL_H
 #define MODEL_H
 
@@ -117,16 +140,7 @@ def header_text(program: Program) -> str:
 extern "C" {{
 #endif
 
-/* Where the input may be written directly: saves a buffer and a copy. Its place is used again during an invoke. */
-{sources}
-
-/* Where the output lies after an invoke, until the next one or until an input is written. */
-{results}
-
-/* Runs the network once; returns 0. in: MODEL_INPUT_SIZE values, or {_in_place(network.inputs)}. out: \
-MODEL_OUTPUT_SIZE, or NULL. */
-int model_invoke(const int8_t *in, int8_t *out);
-
+{functions}
 #ifdef __cplusplus
 }}
 #endif
@@ -148,6 +162,8 @@ def _copies(program: Program, borders: tuple[Border, ...], pointer: str, into_ar
 
 def functions_text(program: Program, calls: list[str]) -> str:
     """The functions that model.h declares; `calls` run the layers."""
+    if program.flow.fed:
+        return feed_text(program)
     inputs, outputs = program.network.inputs, program.network.outputs
     texts = [
         f"{kind}{name}(void)\n{{\n    return arena + {program.plan.offsets[border.value]};\n}}"

@@ -47,6 +47,7 @@ class Window:
     dilation_width: int = 1
     pad_top: int = 0
     pad_left: int = 0
+    held: int = 0  # rows of the input in memory at a time, a ring; 0: all
 
 
 @dataclass(frozen=True, kw_only=True)

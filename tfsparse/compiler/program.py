@@ -10,6 +10,7 @@ import numpy as np
 from tfsparse.compiler.counted import Counted
 from tfsparse.compiler.encode import Encoded
 from tfsparse.compiler.layers import Network
+from tfsparse.compiler.rows import Flow
 from tfsparse.compiler.schedule import Plan
 
 
@@ -20,7 +21,9 @@ class Program:
     name: str
     network: Network
     encoded: dict[str, Encoded]  # by layer name
+    flow: Flow
     plan: Plan
+    optimize: str
     counted: Counted
 
     @property

@@ -1,18 +1,24 @@
-"""The memory plan: where in one arena each value lies, so that values that are alive together never harm each other.
+"""The memory plan: what is streamed, and where in one arena each value lies, so that no living byte is overwritten.
 
 Values may share bytes not only one after the other in time: a layer that works from front to back may write its
-output over the part of its input that it has already used. `write_lead` tells how far below the input the output must
-begin for that; the idea is known as diagonal memory optimisation.
+output over the part of its input that it has already used. `rows.simulate` sees which bytes are alive together and
+says how far apart values must begin; the idea is known as diagonal memory optimisation.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tfsparse.compiler.layers import Convolution, Layer, Network, Pool
+from tfsparse.compiler.layers import Network
+from tfsparse.compiler.rows import Flow, height_of, row_work, simulate
+
+# Bytes of RAM that streaming must save at least: it takes some 250 bytes of flash, and a row at a time is slower.
+_WORTH_STREAMING = {"size": 64, "balanced": 64, "speed": 512}
+_FLOW_STACK = 40  # bytes of stack, about, that making row after row takes
+_LARGEST_SEARCH = 16  # layers up to which every stretch of layers is tried
 
 
 @dataclass(frozen=True)
@@ -33,65 +39,17 @@ class Plan:
     size: int
 
 
-def write_lead(layer: Layer, in_size: int, out_size: int) -> int:
-    """Bytes by which the output must begin before an input that dies here, so that no byte is overwritten before its
-    last use. `out_size` (no sharing at all) where the layer reads in another order than it writes."""
-    if layer.in_order:
-        # A smaller operand is broadcast: read several times.
-        return 0 if in_size >= out_size else out_size
-    if isinstance(layer, Convolution | Pool):
-        window = layer.window
-        out_row = out_size // window.out_height
-        in_row = in_size // window.in_height
-        # While row r is written, all input from the first row of its window on is still needed.
-        lead = max(
-            (r + 1) * out_row - min(max(0, r * window.stride_height - window.pad_top) * in_row, in_size)
-            for r in range(window.out_height)
-        )
-        return min(max(lead, 0), out_size)
-    return out_size
-
-
-def blocks_of(network: Network) -> list[Block]:
-    """Lifetimes: step i is layer i; inputs are there from step 0 on, outputs stay to the end."""
-    first = {border.value: 0 for border in network.inputs} | {layer.output: i for i, layer in enumerate(network.layers)}
-    last = dict(first)
-    for i, layer in enumerate(network.layers):
-        last |= dict.fromkeys(layer.inputs, i)
-    last |= {border.value: len(network.layers) for border in network.outputs}
-    return [Block(key, network.values[key].size, first[key], last[key]) for key in first]
-
-
-def distances_of(network: Network) -> dict[tuple[int, int], int]:
-    """(lower, upper) -> bytes from start to start that suffice, where these are fewer than the size of `lower`."""
-    last = {block.key: block.last for block in blocks_of(network)}
-    distances = {}
-    for i, layer in enumerate(network.layers):
-        out_size = network.values[layer.output].size
-        for value in layer.inputs:
-            if last[value] == i:
-                lead = write_lead(layer, network.values[value].size, out_size)
-                if lead < out_size:
-                    distances[layer.output, value] = lead
-    return distances
-
-
-def conflict(a: Block, b: Block) -> bool:
-    return a.first <= b.last and b.first <= a.last
-
-
 def _place(order: Sequence[Block], distances: dict[tuple[int, int], int], best: int) -> tuple[int, dict[int, int]]:
     """Put block after block where it enlarges the arena least; gives up (size `best`) once it is no better."""
     offsets: dict[int, int] = {}
     low = high = 0
     for n, block in enumerate(order):
         # Spans of offsets that `block` must not take: (from, to), both excluded.
-        taken = []
-        for other in order[:n]:
-            if conflict(block, other):
-                below = distances.get((block.key, other.key), block.size)
-                above = distances.get((other.key, block.key), other.size)
-                taken.append((offsets[other.key] - below, offsets[other.key] + above))
+        taken = [
+            (offsets[other.key] - distances[block.key, other.key], offsets[other.key] + distances[other.key, block.key])
+            for other in order[:n]
+            if (block.key, other.key) in distances
+        ]
         candidates = {0, high - block.size, *itertools.chain.from_iterable(taken)}
         free = [at for at in candidates if not any(start < at < end for start, end in taken)]
         at = min(free, key=lambda at: (max(high, at + block.size) - min(low, at), abs(at), at))
@@ -100,17 +58,6 @@ def _place(order: Sequence[Block], distances: dict[tuple[int, int], int], best: 
         if high - low >= best:
             return best, {}
     return high - low, {key: at - low for key, at in offsets.items()}
-
-
-def lower_bound(blocks: Sequence[Block], distances: dict[tuple[int, int], int]) -> int:
-    """Bytes that no plan can do without: at each step all that lives, less what may share with the step's output."""
-    most = max((block.size for block in blocks), default=0)
-    size = {block.key: block.size for block in blocks}
-    for step in {block.first for block in blocks}:
-        alive = {block.key for block in blocks if block.first <= step <= block.last}
-        sharing = {key for pair in distances for key in pair if set(pair) <= alive}
-        most = max(most, sum(size[key] for key in alive - sharing) + max((size[key] for key in sharing), default=0))
-    return most
 
 
 def _orders(blocks: Sequence[Block], tries: int) -> Iterable[Sequence[Block]]:
@@ -128,11 +75,13 @@ def _orders(blocks: Sequence[Block], tries: int) -> Iterable[Sequence[Block]]:
             yield list(shuffled)
 
 
-def plan_memory(blocks: Sequence[Block], distances: dict[tuple[int, int], int] | None = None, tries: int = 300) -> Plan:
-    """The smallest plan found. Blocks alive together do not touch, or keep the distance that `distances` allows."""
-    distances = distances or {}
+def place(blocks: Sequence[Block], distances: dict[tuple[int, int], int], bound: int = 0, tries: int = 300) -> Plan:
+    """The smallest plan found; it stops at `bound`, which none can do without.
+
+    Of two blocks a and b that `distances` names, b begins distances[a, b] bytes behind a or more, or a begins
+    distances[b, a] behind b or more. Others may lie anywhere.
+    """
     size, offsets = sum(block.size for block in blocks) + 1, {}
-    bound = lower_bound(blocks, distances)
     # Many blocks make a try slow; large networks get fewer.
     for order in _orders(blocks, min(tries, 30_000 // max(1, len(blocks)) ** 2)):
         found, places = _place(order, distances, size)
@@ -141,3 +90,42 @@ def plan_memory(blocks: Sequence[Block], distances: dict[tuple[int, int], int] |
         if size <= bound:
             break
     return Plan(offsets, size if blocks else 0)
+
+
+def plan_flow(flow: Flow, tries: int = 300) -> Plan:
+    blocks = [Block(key, flow.sizes[key], *span) for key, span in flow.spans.items()]
+    return place(blocks, flow.distances, flow.bound, tries)
+
+
+def can_be_fed(network: Network) -> bool:
+    """Whether the input can come row by row."""
+    one = len(network.inputs) == len(network.outputs) == 1
+    return one and height_of(network, network.inputs[0].value) > 1 and simulate(network, fed=True) is not None
+
+
+def _stretches(network: Network, fed: bool) -> Iterator[frozenset[int]]:
+    """Sets of layers to stream: stretches that can be streamed from one end to the other, the first ones first."""
+    count = len(network.layers)
+    can = [row_work(network, layer) is not None for layer in network.layers]
+    for start in range(count if count <= _LARGEST_SEARCH and not fed else 1):
+        for end in range(start, count):
+            if not can[end]:
+                break
+            if end > start or fed:  # a single layer between whole values gains nothing
+                yield frozenset(range(start, end + 1))
+
+
+def plan_network(network: Network, optimize: str = "balanced", fed: bool = False) -> tuple[Flow, Plan]:
+    """What to stream, and where all values lie. `fed`: the input comes row by row."""
+    plain = simulate(network, fed=fed)
+    best, best_plan = plain, plan_flow(plain)
+    cost = best_plan.size - (0 if fed else _WORTH_STREAMING[optimize])
+    extra = _FLOW_STACK + len(network.layers) + 1
+    flows = [flow for streamed in _stretches(network, fed) if (flow := simulate(network, streamed, fed)) is not None]
+    for flow in sorted(flows, key=lambda flow: (flow.bound, len(flow.streamed)))[:12]:
+        if flow.bound + extra * (not fed) >= cost:
+            break
+        plan = plan_flow(flow, tries=60)
+        if plan.size + extra * (not fed) < cost:
+            best, best_plan, cost = flow, plan, plan.size + extra * (not fed)
+    return (best, best_plan) if best is plain else (best, plan_flow(best))

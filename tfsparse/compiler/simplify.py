@@ -1,5 +1,4 @@
-"""Rewrites of a network that keep every output bit: zero padding goes into windows, clamps into what makes them,
-and pixels into rows of a length that suits the kernels."""
+"""Rewrites of a network that keep every output bit: zero padding goes into windows, clamps into what makes them."""
 
 from __future__ import annotations
 
@@ -72,30 +71,7 @@ def _drop_unread(layers: list[Layer], outputs: list[int]) -> list[Layer]:
     return kept[::-1]
 
 
-def _pointwise_rows(size: int) -> int:
-    """The largest divisor of `size` pixels that is at most 16: a row of such a length is computed as one block."""
-    return max(n for n in range(1, 17) if size % n == 0)
-
-
-def _regroup_pointwise(layer: Layer) -> Layer:
-    """A 1x1 convolution sees no neighbours: cut its pixels into rows as they suit the kernel."""
-    if not isinstance(layer, Convolution):
-        return layer
-    w = layer.window
-    pixels = w.out_height * w.out_width
-    width = _pointwise_rows(pixels)
-    if (w.in_height, w.in_width, w.kernel_height, w.kernel_width) != (w.out_height, w.out_width, 1, 1):
-        return layer
-    if max(w.stride_height, w.stride_width) > 1 or max(w.pad_top, w.pad_left) > 0:
-        return layer
-    # Longer rows also keep more of the input alive while one is written: only short ones are worth that.
-    if w.out_width >= 8 or width <= w.out_width:
-        return layer
-    rows = pixels // width
-    return replace(layer, window=replace(w, in_height=rows, out_height=rows, in_width=width, out_width=width))
-
-
 def simplify(network: Network) -> Network:
     outputs = [border.value for border in network.outputs]
     layers = _fold_pads(_drop_unread(list(network.layers), outputs), outputs)
-    return replace(network, layers=tuple(map(_regroup_pointwise, _fold_clamps(layers, outputs))))
+    return replace(network, layers=tuple(_fold_clamps(layers, outputs)))

@@ -15,7 +15,7 @@ typedef struct {
 #endif
 } tfs_add;
 
-static void tfs_add_run(const tfs_add *l, const int8_t *a, const int8_t *b, int8_t *out)
+TFS_NOINLINE static void tfs_add_run(const tfs_add *l, const int8_t *a, const int8_t *b, int8_t *out)
 {
     tfs_walk at = {0};
     do {

@@ -6,14 +6,33 @@
 
 #ifdef __GNUC__
 #define TFS_NOINLINE __attribute__((noinline))
+/* What was read from memory before is read again: saves the stack that copies of a descriptor's fields would take. */
+#define TFS_FORGET() __asm__ volatile("" ::: "memory")
 #else
 #define TFS_NOINLINE
+#define TFS_FORGET() ((void)0)
+#endif
+
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__) && !defined(__ARM_BIG_ENDIAN) && !defined(TFS_NO_DSP)
+#define TFS_DSP
 #endif
 
 /* round(a * b / 2^31), half up: two Q0.31 factors. The sum cannot overflow as b is never -2^31. */
 static inline int32_t tfs_high_product(int32_t a, int32_t b)
 {
     return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+}
+
+/* The same for -2^30 <= a < 2^30. */
+static inline int32_t tfs_small_product(int32_t a, int32_t b)
+{
+#ifdef TFS_DSP
+    int32_t result;
+    __asm__("smmulr %0, %1, %2" : "=r"(result) : "r"(2 * a), "r"(b));
+    return result;
+#else
+    return tfs_high_product(a, b);
+#endif
 }
 
 /* x / 2^bits, rounded half away from zero; 0 <= bits <= 31. */
@@ -32,7 +51,7 @@ static inline int32_t tfs_scale(int32_t x, int32_t multiplier, int shift)
     }
     return tfs_round_shift(tfs_high_product(x, multiplier), -shift);
 #else
-    const int32_t high = tfs_high_product(x, multiplier);
+    const int32_t high = tfs_small_product(x, multiplier);
     return (2 * high + (high >> 31) + (1 << -shift)) >> (1 - shift); /* one bit more, so that shift 0 is no exception */
 #endif
 }

@@ -1,4 +1,5 @@
-/* Average and maximum of a window, per channel. Pixels outside the map do not count. */
+/* Average and maximum of a window, per channel, one output row a call. Pixels outside the map do not count. The input may
+ * be a ring that holds `held` rows. */
 #ifndef TFS_POOL_H
 #define TFS_POOL_H
 
@@ -7,35 +8,43 @@
 #include "tfs_fixed.h"
 
 typedef struct {
-    uint16_t in_height, in_width, out_height, out_width, channels;
+    uint16_t in_height, in_width, held, out_height, out_width, channels;
     uint8_t kernel_height, kernel_width, stride_height, stride_width, pad_top, pad_left;
     int8_t lowest, highest;
 } tfs_pool;
 
-static void tfs_pool_run(const tfs_pool *l, const int8_t *in, int8_t *out, int average)
+TFS_NOINLINE static void tfs_pool_row(const tfs_pool *l, const int8_t *in, int8_t *out, int row, int average)
+{
+    const int top = row * l->stride_height - l->pad_top;
+    const int bottom = top + l->kernel_height < l->in_height ? top + l->kernel_height : l->in_height;
+    int left = -l->pad_left;
+    for (int column = 0; column < l->out_width; column++) {
+        const int right = left + l->kernel_width < l->in_width ? left + l->kernel_width : l->in_width;
+        for (int channel = 0; channel < l->channels; channel++) {
+            int32_t result = average ? 0 : -128;
+            int count = 0;
+            for (int y = top < 0 ? 0 : top; y < bottom; y++) {
+                const int8_t *source = in + (y % l->held) * l->in_width * l->channels + channel;
+                for (int x = left < 0 ? 0 : left; x < right; x++) {
+                    const int value = source[x * l->channels];
+                    result = average ? result + value : value > result ? value : result;
+                    count++;
+                }
+            }
+            if (average) { /* C's division cuts towards zero: rounds half away from it */
+                result = (result > 0 ? result + count / 2 : result - count / 2) / count;
+            }
+            *out++ = tfs_clamp(result, l->lowest, l->highest);
+        }
+        left += l->stride_width;
+    }
+}
+
+static inline void tfs_pool_run(const tfs_pool *l, const int8_t *in, int8_t *out, int average)
 {
     for (int row = 0; row < l->out_height; row++) {
-        for (int column = 0; column < l->out_width; column++) {
-            const int top = row * l->stride_height - l->pad_top;
-            const int left = column * l->stride_width - l->pad_left;
-            const int bottom = top + l->kernel_height < l->in_height ? top + l->kernel_height : l->in_height;
-            const int right = left + l->kernel_width < l->in_width ? left + l->kernel_width : l->in_width;
-            for (int channel = 0; channel < l->channels; channel++) {
-                int32_t result = average ? 0 : -128;
-                int count = 0;
-                for (int y = top < 0 ? 0 : top; y < bottom; y++) {
-                    for (int x = left < 0 ? 0 : left; x < right; x++) {
-                        const int value = in[(y * l->in_width + x) * l->channels + channel];
-                        result = average ? result + value : value > result ? value : result;
-                        count++;
-                    }
-                }
-                if (average) { /* C's division cuts towards zero: rounds half away from it */
-                    result = (result > 0 ? result + count / 2 : result - count / 2) / count;
-                }
-                *out++ = tfs_clamp(result, l->lowest, l->highest);
-            }
-        }
+        tfs_pool_row(l, in, out, row, average);
+        out += l->out_width * l->channels;
     }
 }
 

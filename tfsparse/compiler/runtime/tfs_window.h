@@ -1,0 +1,71 @@
+/* What all kernels of convolutions share. */
+#ifndef TFS_WINDOW_H
+#define TFS_WINDOW_H
+
+#include <string.h>
+
+#include "tfs_weights.h"
+
+typedef struct {
+    tfs_weights w;
+    TFS_SIDE in_height, in_width, in_channels;
+    TFS_SIDE held; /* rows of the input that are in memory, a ring: row y lies at place y % held */
+    TFS_SIDE out_height, out_width, out_channels;
+    TFS_SIDE run;       /* input channels that an output channel sees */
+    TFS_SIDE per_group; /* output channels that see the same input channels */
+    uint8_t kernel_height, kernel_width;
+    uint8_t stride_height, stride_width;
+    uint8_t dilation_height, dilation_width;
+    uint8_t pad_top, pad_left;
+    uint8_t block; /* pixels of a row computed together, at most TFS_CONV_BLOCK */
+} tfs_conv;
+
+/* Steps of `stride` that reach `distance` > 0 or go beyond. */
+static inline int tfs_steps(int distance, int stride)
+{
+    return (int)((unsigned)(distance + stride - 1) / (unsigned)stride);
+}
+
+/* The rows of the window that lie inside the map, for one row of the output. */
+typedef struct {
+    int above; /* how many lie above the map */
+    int top;   /* the map's row that the first below them reads */
+} tfs_rows;
+
+static inline tfs_rows tfs_rows_inside(const tfs_conv *l, int row)
+{
+    tfs_rows r = {0, row * l->stride_height - l->pad_top};
+    if (r.top < 0) {
+        r.above = tfs_steps(-r.top, l->dilation_height);
+        r.above = r.above < l->kernel_height ? r.above : l->kernel_height;
+        r.top += r.above * l->dilation_height;
+    }
+    return r;
+}
+
+/* From sums to outputs of one channel; the sums are 0 after it. */
+TFS_NOINLINE static void tfs_conv_finish(const tfs_conv *l, const tfs_channel *channel, int32_t *sums, int pixels,
+                                         int8_t *to)
+{
+    const tfs_output at = tfs_output_of(channel, &l->w); /* copies, as *to might be any of it for all C knows */
+    const int step = l->out_channels;
+    int32_t *const end = sums + pixels;
+    do {
+        *to = tfs_finish(*sums + at.bias, &at, 0);
+        *sums++ = 0;
+        to += step;
+    } while (sums < end);
+}
+
+typedef void tfs_conv_row_kernel(const tfs_conv *l, const int8_t *in, int8_t *out, int row);
+
+/* All rows of the output. */
+static inline void tfs_conv_rows(const tfs_conv *l, const int8_t *in, int8_t *out, tfs_conv_row_kernel *kernel)
+{
+    for (int row = 0; row < l->out_height; row++) {
+        kernel(l, in, out, row);
+        out += l->out_width * l->out_channels;
+    }
+}
+
+#endif
