@@ -33,7 +33,7 @@ PARENT = Candidate(
     head="depthwise",
 )
 # Lengths of the children's training, of a whole rung.
-LENGTHS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+LENGTHS = (0.05, 0.15, 0.4, 0.8)
 
 
 def children(parent: Candidate) -> dict[str, Candidate]:

@@ -79,7 +79,7 @@ def measure(dataset, pruning: str, kl_weight: float, threshold: float, *, seed: 
         threshold_group=threshold,
     )
     parts = (dataset.train.images, dataset.train.labels, dataset.validation.images, dataset.validation.labels)
-    result = train(network, training, *parts, rung=Rung(samples), seed=seed)
+    result = train(network, training, *parts, rung=Rung(samples), seed=seed, dataset=dataset.name)
     model = inference_model(result.network, result.weights)
     right = [
         np.asarray(model(dataset.test.images[at : at + 500] / np.float32(255))).argmax(-1)

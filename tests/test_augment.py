@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfsparse.augment import Augmentation
+from tfsparse.augment import Augmentation, augmentation_of
+from tfsparse_datasets import NAMES
 
 
 def moved(image, down, right, flipped):
@@ -53,3 +54,13 @@ def test_brightness_stays_in_range():
 def test_negative_strengths_are_refused():
     with pytest.raises(ValueError, match="negative"):
         Augmentation(shift=-1)
+
+
+def test_augmentation_by_data_set():
+    """Nothing at strength 0; digits and letters keep their left and right at any."""
+    for name in (*NAMES, "somebody's folder"):
+        assert augmentation_of(name, 0.0) == Augmentation()
+        assert augmentation_of(name, 1.0).shift == 2.0
+    assert not any(augmentation_of(name, 1.0).flip for name in ("mnist", "digits", "chars4k", "somebody's folder"))
+    assert augmentation_of("cifar10", 0.5) == Augmentation(shift=1.0, flip=True, brightness=0.2)
+    assert augmentation_of("mnist", 0.5).brightness == 0

@@ -70,3 +70,23 @@ class Augmentation:
         if not self.brightness:
             return images
         return tf.minimum(images * gains[:, None, None, None], 1.0)
+
+
+# What may be changed without changing what an image shows. Letters and digits have a left and a right; photographs of
+# things and textures are as likely the other way round. Where a camera took the pictures, light varies.
+_SYMMETRIC = ("cifar10", "curet")
+_PHOTOGRAPHS = ("cifar10", "curet", "chars4k")
+_FULL_SHIFT = 2.0
+_FULL_BRIGHTNESS = 0.4
+
+
+def augmentation_of(dataset: str, strength: float) -> Augmentation:
+    """What a candidate's `augmentation` knob (0 to 1) means for a data set, by its name; 0 is no change at all.
+
+    Of images in a folder of the user's own nothing is known: they are shifted, which harms next to nothing.
+    """
+    return Augmentation(
+        shift=_FULL_SHIFT * strength,
+        flip=strength > 0 and dataset in _SYMMETRIC,
+        brightness=_FULL_BRIGHTNESS * strength if dataset in _PHOTOGRAPHS else 0.0,
+    )

@@ -69,7 +69,7 @@ def _train(dataset: Dataset, rung: Rung) -> np.ndarray:
     images, validation = dataset.train.images, dataset.validation
     network = network_of(TEACHER, images.shape[1:], len(dataset.class_names))
     parts = (images, dataset.train.labels, validation.images, validation.labels)
-    trained = train(network, TEACHER.training, *parts, rung=rung, seed=0)
+    trained = train(network, TEACHER.training, *parts, rung=rung, seed=0, dataset=dataset.name)
     model = inference_model(trained.network, trained.weights)
     starts = range(0, len(images), _BATCH)
     return np.concatenate([np.asarray(model(images[at : at + _BATCH] / np.float32(255))) for at in starts])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from tfsparse.augment import Augmentation
+from tfsparse.augment import augmentation_of
 from tfsparse.build import folded_weights, training_model
 from tfsparse.candidate import Candidate, Training
 from tfsparse.fit import Distillation, EpochResult, Evaluator, fit
@@ -100,10 +100,12 @@ def train(
     seed: int,
     inheritance: Inheritance | None = None,
     teacher: np.ndarray | None = None,
+    dataset: str = "",
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Trained:
-    """Train on images [N, H, W, C] uint8 with labels [N], from fresh weights or from a parent's, and with
-    the `teacher`'s logits [N, classes] where the candidate distils; `progress` is told the fraction done.
+    """Train on images [N, H, W, C] uint8 with labels [N], from fresh weights or from a parent's, and with the
+    `teacher`'s logits [N, classes] where the candidate distils. `dataset` is the data's name: it tells which
+    augmentation suits. `progress` is told the fraction done.
 
     Raises `TrainingDiverged` where the loss is no longer a number.
     """
@@ -129,7 +131,7 @@ def train(
             images,
             labels,
             phase,
-            augmentation=Augmentation(shift=2 * training.augmentation),
+            augmentation=augmentation_of(dataset, training.augmentation),
             seed=seed + number,
             progress=advance,
             distillation=distillation,

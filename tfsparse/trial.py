@@ -84,6 +84,7 @@ def evaluate(
             dataset.validation.labels,
             rung=rung,
             seed=seed,
+            dataset=dataset.name,
             teacher=teacher_logits(dataset, cache) if candidate.training.distillation else None,
             inheritance=Inheritance(candidate, parent) if parent is not None else None,
             progress=lambda fraction: progress("train", fraction),
