@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 from hil.build import ModelSource
@@ -10,8 +11,10 @@ from hil.device import Device
 from hil.emulator import start_detached
 from hil.footprint import read_footprint
 from hil.measurer import MODEL_BESIDE
-from hil.recipe import Recipe, check_model_name, load_board, recipe
+from hil.recipe import TOOLCHAIN, Board, Recipe, check_model_name, load_board, recipe
 from tfsparse.errors import UserError
+
+UPLOAD_PATIENCE = 120.0  # seconds
 
 
 def image_recipe(board: str, model: str, project: Path, build_dir: Path, name: str = "model") -> Recipe:
@@ -56,3 +59,37 @@ def upload_to_emulator(elf: Path, board: str, port: int, state: Path) -> str:
     if found != wanted:
         raise UserError(f"another firmware answers on {url} (build {found[:12]}, not {wanted[:12]}); end that program")
     return url
+
+
+def upload_commands(elf: Path, board: Board, tool: str) -> list[list[str]]:
+    """What puts `elf` on a real board. `tool`: openocd (default) or st-flash.
+
+    Raises UserError for another tool and where it is not on PATH.
+    """
+    binary, program = elf.with_suffix(".bin"), f"program {{{elf}}} verify reset exit"
+    commands = {
+        "openocd": [
+            ["openocd", *("-f", "interface/stlink.cfg"), *("-f", f"target/{board.openocd_target}.cfg"), "-c", program]
+        ],
+        "st-flash": [
+            [TOOLCHAIN + "objcopy", "-O", "binary", str(elf), str(binary)],
+            ["st-flash", "--reset", "write", str(binary), f"{board.flash_origin:#x}"],
+        ],
+    }
+    if tool not in commands:
+        raise UserError(f"'{tool}' is no way to upload; set custom_upload to one of: {', '.join(commands)}")
+    if shutil.which(tool) is None:
+        package = {"openocd": "openocd", "st-flash": "stlink-tools"}[tool]
+        raise UserError(f"{tool} is not on PATH; install it with: apt-get install {package}")
+    return commands[tool]
+
+
+def upload_to_board(elf: Path, board: Board, tool: str) -> None:
+    """Flash `elf` over the board's ST-LINK."""
+    for command in upload_commands(elf, board, tool):
+        result = subprocess.run(
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=UPLOAD_PATIENCE
+        )
+        if result.returncode:
+            said = ((result.stderr or result.stdout).strip().splitlines() or ["no message"])[-1]
+            raise UserError(f"{command[0]} could not flash the board ({said}); is it connected by USB?")

@@ -48,6 +48,7 @@ class Board:
     stack_size: int  # bytes
     model_slot: int | None  # where the runtime tflm finds its model in flash; None: it has no place on this board
     qemu_machine: str | None  # None: a real board
+    openocd_target: str | None  # OpenOCD's target/NAME.cfg; None: not one to flash
     qemu_icount_shift: int  # an emulated instruction takes 2^shift ns; board.c's hal_tick_scale builds on it
 
     @property
@@ -85,6 +86,7 @@ def load_board(name: str = DEFAULT_BOARD) -> Board:
         stack_size=own["stack_size"],
         model_slot=int(own["model_slot"], 0) if "model_slot" in own else None,
         qemu_machine=own.get("qemu_machine"),
+        openocd_target=own.get("openocd_target"),
         qemu_icount_shift=own.get("qemu_icount_shift", 0),
     )
 

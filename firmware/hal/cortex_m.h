@@ -12,6 +12,9 @@
 #define SCB_MMFAR REG32(0xE000ED34u)
 #define SCB_BFAR REG32(0xE000ED38u)
 #define SCB_CPACR REG32(0xE000ED88u)
+#define DEMCR REG32(0xE000EDFCu)
+#define DWT_CTRL REG32(0xE0001000u)
+#define DWT_CYCCNT REG32(0xE0001004u)
 #define NVIC_ISER(n) REG32(0xE000E100u + 4u * (n))
 
 #define AIRCR_KEY_SYSRESETREQ 0x05FA0004u
@@ -20,6 +23,13 @@ static inline void irq_disable(void) { __asm volatile("cpsid i" ::: "memory"); }
 static inline void irq_enable(void) { __asm volatile("cpsie i" ::: "memory"); }
 
 static inline void irq_line_enable(uint32_t line) { NVIC_ISER(line / 32u) = 1u << (line % 32u); }
+
+/* ARMv7-M: DWT_CYCCNT counts processor cycles from now on. */
+static inline void cycle_counter_start(void) {
+    DEMCR |= 1u << 24; /* TRCENA */
+    DWT_CYCCNT = 0;
+    DWT_CTRL |= 1u;
+}
 
 static inline uint32_t stack_pointer(void) {
     uint32_t value;

@@ -13,12 +13,16 @@ import pytest
 from hil.build import Builder, TooBigError
 from hil.device import Device, FaultError
 from hil.emulator import Emulator
+from hil.footprint import read_footprint
 from hil.measure import Measurer
+from hil.pio import upload_commands, upload_to_board
 from hil.recipe import board_names, load_board
 from support.handmade import handmade_model
+from tfsparse.errors import UserError
 
 EMULATED = [name for name in board_names() if load_board(name).qemu_machine]
 LOOP = '{{ uint32_t n = {count}; __asm volatile(".syntax unified\\n1: subs %0, #1\\n bne 1b" : "+l"(n) :: "cc"); }}'
+REAL = [name for name in board_names() if load_board(name).qemu_machine is None]
 DIVE = (
     "__attribute__((noinline)) static int dive(int depth) {"
     " volatile char room[64]; room[0] = (char)depth; return dive(depth + 1) + room[0]; }"
@@ -46,7 +50,7 @@ def board(request, tmp_path_factory):
 
 
 def test_there_are_three():
-    assert set(EMULATED) == {"stm32f405_qemu", "stm32vldiscovery", "microbit"}
+    assert set(EMULATED) >= {"stm32f405_qemu", "stm32vldiscovery", "microbit"}
 
 
 @pytest.mark.parametrize("name", [name for name in EMULATED if name != "stm32f405_qemu"])
@@ -124,3 +128,38 @@ def test_the_command_line_takes_a_board(digits_tflite):
     listing = measure("--list").stdout
     assert all(name in listing for name in board_names())
     assert "8 kB RAM (emulated by QEMU, stm32vldiscovery)" in listing
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_boards_compile(name, tmp_path):
+    """Compiled only: there is no hardware here."""
+    board = load_board(name)
+    builder = Builder(board, tmp_path / "objects")
+    image = read_footprint(builder.build(tmp_path / "a.elf", "sparse", handmade_model(tmp_path / "model")))
+    assert 6_000 < image.flash_total < 12_000
+    assert image.sections[".stack"] == board.stack_size
+    assert board.openocd_target
+    assert "Not run on hardware" in (board.folder / "board.c").read_text()
+    with pytest.raises(UserError, match=r"not one that QEMU emulates; measure it with --port"):
+        Emulator(tmp_path / "a.elf", board)
+
+
+def test_there_are_four_real_boards():
+    assert set(REAL) >= {"nucleo_f446re", "nucleo_f401re", "nucleo_l476rg", "blackpill_f411ce"}
+
+
+def test_uploading_to_a_board(tmp_path, monkeypatch):
+    board = load_board("nucleo_l476rg")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for tool, package in (("openocd", "openocd"), ("st-flash", "stlink-tools")):
+        with pytest.raises(UserError, match=f"apt-get install {package}"):
+            upload_commands(tmp_path / "a.elf", board, tool)
+        (tmp_path / tool).write_text("#!/bin/sh\necho no device found >&2\nexit 1\n")
+        (tmp_path / tool).chmod(0o755)
+    (openocd,) = upload_commands(tmp_path / "a.elf", board, "openocd")
+    assert "target/stm32l4x.cfg" in openocd
+    assert upload_commands(tmp_path / "a.elf", board, "st-flash")[-1][-1] == "0x8000000"
+    with pytest.raises(UserError, match=r"openocd could not flash the board \(no device found\); is it connected"):
+        upload_to_board(tmp_path / "a.elf", board, "openocd")
+    with pytest.raises(UserError, match="custom_upload to one of: openocd, st-flash"):
+        upload_commands(tmp_path / "a.elf", board, "dfu")

@@ -36,6 +36,15 @@ def port():
 
 
 def upload(target, source, env):
+    hardware = load_board(board)
+    if hardware.qemu_machine is None:
+        tool = os.environ.get("TFSPARSE_UPLOAD") or env.GetProjectOption("custom_upload", "openocd")
+        try:
+            pio.upload_to_board(Path(str(source[0])), hardware, tool)
+        except UserError as error:
+            fail(error)
+        print("The firmware runs on the board; measure it with: python -m hil.measure --port /dev/ttyACM0")
+        return
     try:
         url = pio.upload_to_emulator(Path(str(source[0])), board, port(), state)
     except UserError as error:
@@ -104,6 +113,6 @@ env.Append(
 
 program = env.BuildProgram()
 env.Default(program)
-env.AddPlatformTarget("upload", program, env.VerboseAction(upload, "Starting $SOURCE on the emulator"), "Upload")
+env.AddPlatformTarget("upload", program, env.VerboseAction(upload, "Uploading $SOURCE"), "Upload")
 env.AddPlatformTarget("size", program, env.VerboseAction("$SIZEPRINTCMD", "Sizes of $SOURCE"), "Program size")
 env.AddPlatformTarget("stop", None, env.VerboseAction(stop, "Ending the emulator"), "Stop the emulator")
