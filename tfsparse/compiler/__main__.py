@@ -13,9 +13,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tfsparse.compiler import CompiledModel, compile_model
+from tfsparse.compiler import OPTIMIZE, CompiledModel, compile_model
 from tfsparse.compiler.library import write_library
-from tfsparse.errors import run_cli
+from tfsparse.errors import UserError, run_cli
 
 
 def table_of(model: CompiledModel) -> Table:
@@ -49,13 +49,20 @@ def main() -> None:
     where.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder to write model.c into")
     where.add_argument("--library", type=Path, metavar="DIR", help="write a PlatformIO and Arduino library into DIR")
     parser.add_argument("--name", help="the model's name in the C code (default: the file's)")
+    parser.add_argument(
+        "--optimize", choices=OPTIMIZE, default="balanced", help="least flash, fewest instructions, or both (default)"
+    )
+    parser.add_argument("--by-rows", action="store_true", help="feed the input row by row: only rows needed are in RAM")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     arguments = parser.parse_args()
     name = arguments.name or arguments.model.stem
     if arguments.library:
+        if arguments.by_rows or arguments.optimize != "balanced":
+            raise UserError("--library takes neither --by-rows nor --optimize yet; write a plain folder with -o")
         model = write_library(arguments.model, arguments.library, name=name)
     else:
-        model = compile_model(arguments.model, arguments.out, name=name)
+        options = {"optimize": arguments.optimize, "by_rows": arguments.by_rows}
+        model = compile_model(arguments.model, arguments.out, name=name, **options)
     if arguments.json:
         print(json.dumps(asdict(model), default=str))
     else:
