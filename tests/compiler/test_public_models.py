@@ -99,7 +99,7 @@ def test_many_operators_as_the_converter_makes_them(tmp_path: Path) -> None:
     x = ops.concatenate([left - right, ops.tanh(left) * 0.3, right * 3.0], axis=-1)
     x = ops.pad(x[:, ::2, 1:7, :], [[0, 0], [1, 0], [0, 1], [0, 3]])
     x = ops.transpose(x, (0, 3, 1, 2))
-    x = ops.mean(x, axis=(2, 3)) + ops.sum(x, axis=(1, 2, 3), keepdims=True)[:, :, 0, 0]
+    x = ops.mean(x, axis=(2, 3)) + ops.mean(x, axis=(1, 2, 3), keepdims=True)[:, :, 0, 0]
     x = ops.concatenate([ops.take(x, [3, 0, 0, 7], axis=1), vector], axis=-1)
     logits = layers.Dense(6)(x)
     model = keras.Model([image, vector], [logits, ops.softmax(logits)])

@@ -30,7 +30,8 @@ def reference_bytes(tflite: bytes, model: CompiledModel, inputs: np.ndarray) -> 
     """int8 [N, input_size], inputs one after the other -> int8 [N, output_size], outputs one after the other."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    # The reference kernel of SUM reads int8 numbers as unsigned; the default one does what is meant.
+    # The reference kernel of SUM reads int8 numbers as unsigned; the default one does what is meant. Other default
+    # kernels may round otherwise than the reference: SUM is to be tested alone.
     has_sum = any(operator.kind == "SUM" for operator in read_model(tflite).operators)
     kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if has_sum else OpResolverType.BUILTIN_REF
     interpreter = Interpreter(model_content=tflite, num_threads=1, experimental_op_resolver_type=kernels)

@@ -123,6 +123,38 @@ class _Graph:
         y = self.layers.ReLU(self.pick(None, 6.0))(x)
         return self.layers.Concatenate()([x, y])
 
+    def attention(self, x: object) -> object:
+        """Every channel, or every pixel, times a factor between 0 and 1."""
+        if self.chance(0.5):
+            factor = self.layers.Conv2D(int(x.shape[3]), 1)(self.layers.GlobalAveragePooling2D(keepdims=True)(x))
+        else:
+            factor = self.layers.Conv2D(1, 1)(x)
+        return self.layers.Multiply()([x, self.layers.Activation("sigmoid")(factor)])
+
+    def curve(self, x: object) -> object:
+        """An activation that no layer fuses."""
+        kind = self.pick("leaky", "tanh", "hard_swish")
+        if kind == "leaky":
+            return self.layers.LeakyReLU(negative_slope=float(self.rng.uniform(0.01, 0.6)))(x)
+        ops = _tensorflow().keras.ops
+        return ops.tanh(x) if kind == "tanh" else x * ops.relu6(x + 3.0) * (1 / 6)
+
+    def halves(self, x: object) -> object:
+        """Channels split, subtracted, averaged and joined again."""
+        ops = _tensorflow().keras.ops
+        x = self.layers.Conv2D(2 * int(self.rng.integers(1, 4)), 1)(x)
+        left, right = ops.split(x, 2, axis=-1)
+        mean = ops.mean(left, axis=3, keepdims=True)
+        return ops.concatenate([left - right, right + mean, ops.take(x, [1, 0, 1], axis=3)], axis=-1)
+
+    def moved(self, x: object) -> object:
+        """Every second row, a pixel cut off, rows and columns exchanged, channels added."""
+        ops = _tensorflow().keras.ops
+        if min(x.shape[1:3]) > 2:
+            x = x[:, ::2, 1:, :]
+        x = ops.transpose(x, (0, 2, 1, 3))
+        return ops.pad(x, [[0, 0], [0, 0], [0, 1], [int(self.rng.integers(0, 2)), 1]])
+
     def head(self, x: object) -> object:
         kind = self.pick("map", "flatten", "flatten", "mean", "mean", "multi")
         if kind == "map":
@@ -153,6 +185,7 @@ def random_tflite(seed: int, *, io: str | None = None, zeros: float | None = Non
     shape = (int(rng.integers(4, 20)), int(rng.integers(4, 15)), int(rng.integers(1, 6)))
     inputs = x = graph.layers.Input(batch_shape=(1, *shape))
     steps = (graph.convolution, graph.convolution, graph.pool, graph.residual, graph.branches, graph.padded)
+    steps += (graph.attention, graph.curve, graph.halves, graph.moved)
     for _ in range(int(rng.integers(1, 6))):
         x = graph.pick(*steps, graph.standalone)(x)
     x = graph.head(x)

@@ -89,10 +89,11 @@ class Table:
             raise BrokenFileError(f"a list claims {count} tables")
         return [Table(self.data, at + read_scalar(self.data, at, "I")) for at in range(start, start + 4 * count, 4)]
 
-    def text(self, index: int, limit: int = 1_000) -> str:
-        """UTF-8 string cut to `limit` bytes; empty where absent."""
+    def text(self, index: int, limit: int = 200) -> str:
+        """UTF-8 string cut to `limit` bytes, fit to be printed in one line; empty where absent."""
         start, count = self.vector(index, 1)
-        return self.data[start : start + min(count, limit)].decode("utf-8", "replace")
+        text = self.data[start : start + min(count, limit)].decode("utf-8", "replace")
+        return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def root(data: bytes, identifier: bytes) -> Table:
