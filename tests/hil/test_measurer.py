@@ -41,7 +41,7 @@ def test_measurement_agrees_with_the_plan(measurement, digits_tflite, tmp_path):
     assert (measurement.arena, measurement.payload) == (compiled.arena, compiled.payload)
     assert (measurement.nnz, measurement.macs) == (compiled.nnz, compiled.macs)
     # All the model's RAM is its arena and stack, up to padding of .bss.
-    assert 0 <= measurement.ram_model - measurement.arena - measurement.stack < 8
+    assert 0 <= measurement.ram_model - measurement.arena - measurement.stack < 64  # pointers of fed rows
     assert 0 < measurement.stack < 1024
     assert measurement.flash_model > measurement.payload
 
