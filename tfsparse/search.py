@@ -244,7 +244,7 @@ def run(folder: RunFolder, dataset: Dataset, options: Options, measurer: Measure
     console = Console(stderr=True)
     with Interrupts() as interrupts:
         try:
-            search(folder, _evaluator(dataset, measurer), console, interrupts)
+            search(folder, _evaluator(folder, dataset, measurer), console, interrupts)
             stopped = False
         except KeyboardInterrupt:
             stopped = True
@@ -304,13 +304,21 @@ def _check_target(settings: Settings, measurer: Measurer) -> None:
             )
 
 
-def _evaluator(dataset: Dataset, measurer: Measurer) -> Callable[..., Any]:
+def _evaluator(folder: RunFolder, dataset: Dataset, measurer: Measurer) -> Callable[..., Any]:
     """The real evaluation: trains, and measures on the target."""
     from tfsparse.train import Rung
     from tfsparse.trial import evaluate
 
     def judge(candidate, *, rung: float, seed: int, progress):
-        return evaluate(candidate, dataset, rung=Rung.of(rung), seed=seed, measurer=measurer, progress=progress)
+        return evaluate(
+            candidate,
+            dataset,
+            rung=Rung.of(rung),
+            seed=seed,
+            measurer=measurer,
+            cache=folder.path / "teacher",
+            progress=progress,
+        )
 
     return judge
 

@@ -41,9 +41,9 @@ from tfsparse.network import WEIGHTED, Infeasible, Network, Shape, network_of
 Value = int | float | str | bool
 Values = dict[str, Value]
 
-# An emulated chip runs some tens of instructions a multiply-accumulate: more of them than this would cost more time to
-# measure than to train, and no microcontroller of this class would run it at a useful rate.
-MAX_MACS = 10_000_000
+# An emulated chip runs some ten instructions a multiply-accumulate: more of them than this would cost minutes to
+# train and seconds to measure, and no microcontroller of this class would run it at a useful rate.
+MAX_MACS = 2_000_000
 
 # What the compiled tables can shrink to at best: a bitmap of one bit a weight where weights are pruned; where they
 # are not, a fifth of the int8 weights being zero by chance is already rare.

@@ -22,17 +22,18 @@ from tfsparse_datasets import Dataset
 
 TEACHER = Candidate(
     (
+        Block((Layer("plain", 16, 3),), "stride", 2),
         Block((Layer("plain", 24, 3),), "stride", 2),
-        Block((Layer("plain", 48, 3),), "stride", 2),
-        Block((Layer("plain", 64, 3),)),
-        Block((Layer("plain", 64, 3),), residual=True),
+        Block((Layer("plain", 32, 3),)),
+        Block((Layer("plain", 32, 3),), residual=True),
     ),
     head="average",
     training=Training(learning_rate=0.01, batch_size=128, weight_decay=1e-2, dropout=0.2),
 )
-# Trained once, its quality is what all students see: longer than a student's first rung, but on a small set only until
-# it knows it. Every image seen a hundred times, its answers would say no more than the labels.
-LENGTH = 4.0
+# Trained once, its quality is what all students see: longer than a student's first rung, but a search of a few minutes
+# must be able to wait for it, and on a small set only until it knows it. Every image seen a hundred times, its answers
+# would say no more than the labels.
+LENGTH = 1.5
 PASSES = 25
 _BATCH = 500
 

@@ -82,7 +82,7 @@ def evaluate(
             dataset.train.labels,
             validation,
             dataset.validation.labels,
-            rung=rung,
+            rung=rung.affordable(network.macs),
             seed=seed,
             dataset=dataset.name,
             teacher=teacher_logits(dataset, cache) if candidate.training.distillation else None,
