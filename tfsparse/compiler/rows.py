@@ -102,8 +102,8 @@ def regroup_pointwise(layer: Layer) -> Layer:
         return layer
     w = layer.window
     pixels = w.out_height * w.out_width
-    # The largest divisor that is at most 16: a row of such a length is computed as one block.
-    width = max(n for n in range(1, 17) if pixels % n == 0)
+    # The largest divisor that is at most 8: a row of such a length is computed as one block.
+    width = max(n for n in range(1, 9) if pixels % n == 0)
     if (w.in_height, w.in_width, w.kernel_height, w.kernel_width) != (w.out_height, w.out_width, 1, 1):
         return layer
     if max(w.stride_height, w.stride_width) > 1 or max(w.pad_top, w.pad_left) > 0:

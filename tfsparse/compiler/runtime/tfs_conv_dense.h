@@ -104,7 +104,6 @@ TFS_NOINLINE static void tfs_conv_line(const tfs_conv *l, tfs_block *b, const in
 
 TFS_NOINLINE static void tfs_conv_dense_row(const tfs_conv *l, const int8_t *in, int8_t *out, int row)
 {
-    const tfs_rows rows = tfs_rows_inside(l, row);
     tfs_block block;
     for (int column = 0; column < l->out_width; column += l->block) {
         const int8_t *w = l->w.values, *group = in;
@@ -113,19 +112,19 @@ TFS_NOINLINE static void tfs_conv_dense_row(const tfs_conv *l, const int8_t *in,
         tfs_block_open(&block, l, column);
         tfs_channel_open(&channel, &l->w);
         for (int o = 0; o < l->out_channels; o++) {
-            const int pitch = l->kernel_width * l->run;
-            int y = rows.top;
+            tfs_rows rows;
             TFS_FORGET();
+            rows = tfs_rows_inside(l, row);
             tfs_channel_next(&channel, &l->w);
-            w += rows.above * pitch;
-            for (int ky = rows.above; ky < l->kernel_height; ky++, w += pitch) {
+            w += rows.above * l->kernel_width * l->run;
+            for (int ky = rows.above; ky < l->kernel_height; ky++, w += l->kernel_width * l->run) {
                 const int8_t *source;
                 TFS_FORGET();
-                if (y >= l->in_height) {
+                if (rows.top >= l->in_height) {
                     continue;
                 }
-                source = group + ((y % l->held) * l->in_width + block.left) * l->in_channels;
-                y += l->dilation_height;
+                source = group + ((rows.top % l->held) * l->in_width + block.left) * l->in_channels;
+                rows.top += l->dilation_height;
 #ifdef TFS_DEPTHWISE
                 if (l->run == 1) {
                     tfs_depthwise_line(l, &block, source, w);
