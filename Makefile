@@ -9,7 +9,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # A C compiler for the host and for Cortex-M, the emulator, and what makes a .venv.
-DEBIAN := gcc libc6-dev gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
+DEBIAN := gcc libc6-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib qemu-system-arm
+# Only where no other copy is on PATH: TFLite Micro's sources come with cargo, and generated C is tested with clang, too.
+DEBIAN += $(foreach tool,cargo clang,$(if $(shell command -v $(tool)),,$(tool)))
 ifeq ($(shell command -v $(PYTHON)),/usr/bin/python3)
 DEBIAN += python3-venv
 endif
@@ -19,7 +21,7 @@ OUT ?= runs/$(DATASET)
 # An interrupted run goes on where it stopped.
 RESUME = $(if $(wildcard $(OUT)/trials.jsonl),--resume)
 
-.PHONY: help setup search test lint bench clean
+.PHONY: help setup search test tflm lint clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,7 +31,10 @@ setup: $(VENV)/.ready  ## Debian packages, .venv, pinned requirements
 search: setup  ## the main job: digits on the emulated STM32F405 (DATASET=, OUT=, ARGS="--budget-ram 2KB ...")
 	$(BIN)/python -m tfsparse.search --dataset $(DATASET) --out $(OUT) $(RESUME) $(ARGS)
 
-test: setup lint  ## all tests, slow ones included (ARGS= goes to pytest)
+tflm: setup  ## TFLite Micro, for `python -m hil.measure --runtime tflm`
+	$(BIN)/python -m hil.tflm
+
+test: tflm lint  ## all tests, slow ones included (ARGS= goes to pytest)
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: setup  ## ruff: errors and format

@@ -121,7 +121,7 @@ def test_the_prior_reaches_every_choice_and_leans_to_small_networks():
     assert {1, 100} <= seen["filters"]
     counts = [COLOUR.network(c).weight_count for c in candidates if COLOUR.refusal(c) is None]
     assert np.median(counts) < 10_000
-    assert len(counts) > 0.8 * len(candidates)
+    assert len(counts) > 0.7 * len(candidates)
 
 
 @quick
