@@ -99,7 +99,7 @@ def test_mutated_models_give_an_error_or_a_plan_that_holds(digits_tflite: bytes,
     for layer in program.network.layers:
         for value in (*layer.inputs, layer.output):
             offset = program.plan.offsets[value]
-            assert 0 <= offset <= program.plan.size - program.network.values[value].size
+            assert 0 <= offset <= program.plan.size - program.flow.sizes[value]
     source_text(program)
 
 

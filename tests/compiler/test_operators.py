@@ -16,7 +16,7 @@ from tfsparse.compiler import CompiledModel, build_program, compile_model
 from tfsparse.compiler.operators import HANDLERS
 from tfsparse.errors import UserError
 
-SEEDS = range(8)
+SEEDS = range(6)
 SAMPLES = 4
 # Every case on the host; every fourth on the slow builds, which differ in the code generator alone.
 STRIDES = {GCC: 1, CORTEX_M3: 4, CORTEX_M0: 4}
