@@ -12,6 +12,8 @@ SHELL := /bin/bash
 DEBIAN := gcc libc6-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib qemu-system-arm
 # Only where no other copy is on PATH: TFLite Micro's sources come with cargo, and generated C is tested with clang, too.
 DEBIAN += $(foreach tool,cargo clang,$(if $(shell command -v $(tool)),,$(tool)))
+# Debian keeps the sanitizers' runtime of clang apart, under its version's name.
+DEBIAN += $(shell clang -dumpversion 2>/dev/null | sed -nE 's/^([0-9]+).*/libclang-rt-\1-dev/p')
 ifeq ($(shell command -v $(PYTHON)),/usr/bin/python3)
 DEBIAN += python3-venv
 endif
@@ -48,6 +50,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11: install a newer one and run make PYTHON=python3.11" >&2; exit 2; }
 	@$(MAKE) --no-print-directory debian
+	@$(MAKE) --no-print-directory debian  # again: what clang needs is known once it is there
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,7 +34,13 @@ class Host:
 
     def missing(self) -> str | None:
         """Why it cannot run here, or None."""
-        return None if shutil.which(self.compiler) else f"{self.compiler} not found (apt-get install {self.package})"
+        if shutil.which(self.compiler) is None:
+            return f"{self.compiler} not found (apt-get install {self.package})"
+        # Debian's clang comes without the sanitizers' runtime.
+        with tempfile.TemporaryDirectory() as folder:
+            command = [*self.command, "-x", "c", "-", "-o", f"{folder}/program"]
+            done = subprocess.run(command, input="int main(void) { return 0; }", capture_output=True, text=True)
+        return None if done.returncode == 0 else f"{self.compiler} cannot link its sanitizers ({done.stderr[-300:]})"
 
     @property
     def command(self) -> tuple[str, ...]:

@@ -29,10 +29,12 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
 {
     const int stride = l->stride_width;
     const int step = stride * l->in_channels;
+    /* No layer's block is larger: said here so that compilers see that `sums` is large enough. */
+    const int block = l->block < TFS_CONV_BLOCK ? l->block : TFS_CONV_BLOCK;
     int32_t sums[TFS_CONV_BLOCK];
     memset(sums, 0, sizeof sums);
-    for (int column = 0; column < l->out_width; column += l->block) {
-        const int pixels = l->out_width - column < l->block ? l->out_width - column : l->block;
+    for (int column = 0; column < l->out_width; column += block) {
+        const int pixels = l->out_width - column < block ? l->out_width - column : block;
         const int8_t *group = in;
         int left_in_group = l->per_group;
         tfs_stream stream;
