@@ -211,7 +211,7 @@ def test_a_run_without_results(tmp_path):
 
 
 def test_one_trial_and_a_perfect_one(tmp_path):
-    run = make_run(tmp_path / "run", 1, seed=1, budgets=Budgets())
+    run = make_run(tmp_path / "run", 1, seed=2, budgets=Budgets())
     assert run.records[0].status == "completed"
     Page(report.write_report(run.path).read_text())
     run.amend([replace(run.records[0], val_accuracy=1.0, test_accuracy=0.9876, note="int8 costs 1 point")])
