@@ -8,8 +8,8 @@ holds folded weights and computes exactly what the chip will, but in floats.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import prod, sqrt
+from types import ModuleType
 
 import keras
 import numpy as np
@@ -32,11 +32,7 @@ EPSILON = 1e-3
 # Most weights belong to two groups: the channel's that they make, and the one's that they read.
 GROUP_SHARE = 0.5
 
-_PLAIN = {
-    "conv": keras.layers.Conv2D,
-    "depthwise": keras.layers.DepthwiseConv2D,
-    "dense": keras.layers.Dense,
-}
+_PLAIN = {"conv": "Conv2D", "depthwise": "DepthwiseConv2D", "dense": "Dense"}
 _VARIATIONAL = {
     "conv": VariationalConv2D,
     "depthwise": VariationalDepthwiseConv2D,
@@ -47,7 +43,7 @@ _VARIATIONAL = {
 def training_model(network: Network, *, variational: bool, scaled: bool = False) -> keras.Model:
     """A Keras model of the logits, weights fresh. `variational`: its weighted layers learn which weights to drop;
     `scaled`: scales of channels, units and the first dense layer's inputs learn which of those to drop."""
-    layers = _VARIATIONAL if variational else _PLAIN
+    layers = _VARIATIONAL if variational else {kind: getattr(keras.layers, name) for kind, name in _PLAIN.items()}
     scales = {name: _scale_layer(network, name, among) for name, among in group_members(network).items()}
     scaled_tensors: dict[tuple[str, str], keras.KerasTensor] = {}
 
@@ -63,7 +59,7 @@ def training_model(network: Network, *, variational: bool, scaled: bool = False)
         if op.kind in WEIGHTED:
             tensor = layers[op.kind](**_arguments(op), use_bias=not op.normalised, name=op.name)(tensors[0])
         else:
-            tensor = _unweighted(op, tensors)
+            tensor = _unweighted(op, tensors, keras.layers)
         if op.normalised:
             normalisation = FusedBatchNormalization(momentum=MOMENTUM, epsilon=EPSILON, name=f"{op.name}_normalisation")
             tensor = normalisation(tensor)
@@ -100,10 +96,18 @@ def folded_weights(network: Network, model: keras.Model) -> dict[str, OpWeights]
         bias = np.asarray(layer.bias) if layer.use_bias else np.zeros(channels, np.float32)
         if op.normalised:
             norm = model.get_layer(f"{op.name}_normalisation")
-            scale = np.asarray(norm.gamma) / np.sqrt(np.asarray(norm.moving_variance) + EPSILON)
-            kernel, bias = kernel * scale, np.asarray(norm.beta) + (bias - np.asarray(norm.moving_mean)) * scale
+            parts = (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+            kernel, bias = fold_normalisation(kernel, bias, *(np.asarray(part) for part in parts))
         folded[op.name] = OpWeights(kernel.astype(np.float32), bias.astype(np.float32))
     return folded
+
+
+def fold_normalisation(
+    kernel: np.ndarray, bias: np.ndarray, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel (..., channels) and bias (channels,) of an op together with the batch normalisation that follows it."""
+    scale = gamma / np.sqrt(variance + EPSILON)
+    return kernel * scale, beta + (bias - mean) * scale
 
 
 def _scale_layer(network: Network, name: str, members: GroupMembers) -> GroupScale:
@@ -130,39 +134,33 @@ def _input_scale(network: Network, model: keras.Model, op: Op, name: str) -> np.
 
 
 def inference_model(
-    network: Network, weights: Weights, *, batch: int | None = None, every_tensor: bool = False
+    network: Network,
+    weights: Weights,
+    *,
+    batch: int | None = None,
+    every_tensor: bool = False,
+    framework: ModuleType = keras,
 ) -> keras.Model:
     """A Keras model that computes the logits, or with `every_tensor` a dictionary of each op's output.
 
-    `batch` fixes the batch size: conversion with 1 leaves out operators that only work out shapes.
+    `batch` fixes the batch size: conversion with 1 leaves out operators that only work out shapes. `framework` is keras
+    or tf_keras, which has the same layers.
     """
+    layers = framework.layers
 
     def apply(op: Op, tensors: list[keras.KerasTensor]) -> keras.KerasTensor:
         if op.kind in WEIGHTED:
             kernel = weights[op.name].kernel
-            if _trips_tflite(op, tensors[0]):
-                op, kernel = replace(op, kernel=(3, 3)), np.pad(kernel, [(1, 0), (1, 0), (0, 0), (0, 0)])
-            layer = _PLAIN[op.kind](**_arguments(op), activation=op.activation, name=op.name)
+            layer = getattr(layers, _PLAIN[op.kind])(**_arguments(op), activation=op.activation, name=op.name)
             tensor = layer(tensors[0])
             layer.set_weights([kernel[..., None] if op.kind == "depthwise" else kernel, weights[op.name].bias])
             return tensor
-        tensor = _unweighted(op, tensors)
-        return keras.layers.ReLU(name=f"{op.name}_relu")(tensor) if op.activation == "relu" else tensor
+        tensor = _unweighted(op, tensors, layers)
+        return layers.ReLU(name=f"{op.name}_relu")(tensor) if op.activation == "relu" else tensor
 
-    image = keras.Input(batch_shape=(batch, *network.input_shape), name="image")
+    image = framework.Input(batch_shape=(batch, *network.input_shape), name="image")
     tensors = _wire(network, image, apply)
-    return keras.Model(image, tensors if every_tensor else tensors[network.output.name], name="survivor")
-
-
-def _trips_tflite(op: Op, incoming: keras.KerasTensor) -> bool:
-    """Whether TFLite's optimised float kernel, which the converter calibrates with, computes this convolution wrongly.
-
-    It takes a window as large as the map, with no padding before it, for one dot product; but a 2x2 SAME convolution
-    pads behind the map and has four outputs, of which three are then whatever lay in memory (seen in TensorFlow 2.21).
-    Written as 3x3 with zeros above and to the left it is the same convolution.
-    """
-    same = op.kind == "conv" and op.padding == "same" and op.stride == 1
-    return same and op.kernel == (2, 2) and tuple(incoming.shape[1:3]) == (2, 2)
+    return framework.Model(image, tensors if every_tensor else tensors[network.output.name], name="survivor")
 
 
 def channel_ranges(network: Network, weights: Weights, images: np.ndarray) -> Ranges:
@@ -195,8 +193,7 @@ def _arguments(op: Op) -> dict[str, object]:
     return window if op.kind == "depthwise" else {"filters": op.channels, **window}
 
 
-def _unweighted(op: Op, tensors: list[keras.KerasTensor]) -> keras.KerasTensor:
-    layers = keras.layers
+def _unweighted(op: Op, tensors: list[keras.KerasTensor], layers: ModuleType) -> keras.KerasTensor:
     if op.kind == "add":
         return layers.Add(name=op.name)(tensors)
     if op.kind == "concat":

@@ -221,18 +221,9 @@ def _check_budgets(settings: Settings) -> None:
 
 def import_tensorflow_quietly() -> None:
     """TensorFlow and Keras Tuner without the lines that they write past Python's streams while they are imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # No look for a GPU that nothing here needs.
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with open(os.devnull, "w") as sink:
-        os.dup2(sink.fileno(), 2)
-    try:
-        import keras_tuner  # noqa: F401 - and TensorFlow with it
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
+    from tfsparse.quiet import import_quietly
+
+    import_quietly("keras_tuner")
     # Every candidate is another graph: that TensorFlow traces them anew is no news.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 

@@ -1,0 +1,101 @@
+"""Quantisation-aware polish of survivors: a short training with int8's rounding simulated, zeros kept.
+
+    python -m tfsparse.finetune RUN
+
+It is worth its name only where it helps: a polished model takes a survivor's place if its int8 accuracy on the
+validation part is better. The training runs in a process of its own, since TensorFlow Model Optimization asks for
+another Keras than everything else here (`qat`).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import numpy as np
+
+from tfsparse.augment import augmentation_of
+from tfsparse.build import fold_normalisation, inference_model
+from tfsparse.convert import CALIBRATION_IMAGES, STRENGTHS, Converted, rescaled, to_int8
+from tfsparse.fit import Evaluator
+from tfsparse.inherit import TrainedWeights
+from tfsparse.network import WEIGHTED, Network
+from tfsparse.quiet import child_importing
+from tfsparse.rewrite import OpWeights, compact
+from tfsparse.schedule import Schedule
+from tfsparse.sensor import model_images
+from tfsparse_datasets import Dataset
+
+# Weights are nearly right: few images, small steps.
+IMAGES = 30_000
+LEARNING_RATE = 1e-3
+BATCH = 64
+
+
+class FinetuneFailed(Exception):
+    """The polish came to nothing; the message says why. The survivor stays as it was."""
+
+
+class Polisher:
+    """Polishes networks, one after the other, in a process that is started for the first and ended with this."""
+
+    def __enter__(self) -> Polisher:
+        spawn = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(1, spawn, initializer=child_importing, initargs=("tfsparse.qat",))
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def polish(self, weights: TrainedWeights, dataset: Dataset, *, seed: int, images: int = IMAGES) -> Converted:
+        """Train the compacted network of `weights` on so many images of the training part; its new int8 model.
+
+        Raises `FinetuneFailed`.
+        """
+        shown = model_images(weights.candidate, dataset.train.images)
+        network, folded = compacted(weights)
+        chosen = np.random.default_rng(seed).permutation(len(shown))[:CALIBRATION_IMAGES]
+        calibration = shown[chosen].astype(np.float32) / 255
+        batch = min(BATCH, len(shown))
+        task = {
+            "network": network,
+            "weights": rescaled(network, folded, calibration, STRENGTHS[0]),
+            "images": shown,
+            "labels": dataset.train.labels,
+            "schedule": Schedule(epochs=1, batch_size=batch, learning_rate=LEARNING_RATE, warmup=0.1, clip_norm=2.0),
+            "steps": max(1, images // batch),
+            "augmentation": augmentation_of(dataset.name, weights.candidate.training.augmentation),
+            "seed": seed % 2**32,
+        }
+        try:
+            polished = self._pool.submit(_polish, task).result()
+        except BrokenProcessPool as error:
+            raise FinetuneFailed("its process was killed, by a lack of memory perhaps") from error
+        except Exception as error:
+            raise FinetuneFailed(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+        validation = model_images(weights.candidate, dataset.validation.images)
+        labels = dataset.validation.labels
+        accuracy = Evaluator(inference_model(network, polished)).accuracy(validation, labels)
+        return to_int8(network, polished, calibration, validation.astype(np.float32) / 255, labels, accuracy)
+
+
+def compacted(weights: TrainedWeights) -> tuple[Network, dict[str, OpWeights]]:
+    """A trained candidate's network without what is pruned, and its folded weights."""
+    network, folded = weights.network, {}
+    for op in network.ops:
+        if op.kind not in WEIGHTED:
+            continue
+        state = weights.layers[op.name]
+        kernel = state.kernel
+        bias = state.bias if state.bias is not None else np.zeros(kernel.shape[-1], np.float32)
+        if state.normalisation is not None:
+            kernel, bias = fold_normalisation(kernel, bias, *state.normalisation)
+        folded[op.name] = OpWeights(kernel.astype(np.float32), bias.astype(np.float32))
+    return compact(network, folded)
+
+
+def _polish(task: dict) -> dict[str, OpWeights]:
+    from tfsparse import qat
+
+    return qat.polish(qat.Task(**task))
