@@ -59,6 +59,20 @@ CLIP_NORM = 2.0
 PASSES = 40
 # An epoch is the unit of progress and of random order; there are at least this many in a phase.
 LEAST_EPOCHS = 5
+# A training that is watched is judged about so many times on its way.
+WATCHED = 8
+
+Watch = Callable[[float, float], bool]
+"""Called on the way with the fraction of a training that is done and the validation accuracy there; ends it with
+True."""
+
+
+class TrainingStopped(Exception):
+    """A training that its `Watch` ended, after this `fraction` of it."""
+
+    def __init__(self, fraction: float):
+        super().__init__(f"stopped after {100 * fraction:.0f} % of its training")
+        self.fraction = fraction
 
 
 @dataclass(frozen=True)
@@ -111,12 +125,13 @@ def train(
     teacher: np.ndarray | None = None,
     dataset: str = "",
     progress: Callable[[float], None] = lambda fraction: None,
+    watch: Watch | None = None,
 ) -> Trained:
     """Train on images [N, H, W, C] uint8 with labels [N], from fresh weights or from a parent's, and with the
     `teacher`'s logits [N, classes] where the candidate distils. `dataset` is the data's name: it tells which
     augmentation suits. `progress` is told the fraction done.
 
-    Raises `TrainingDiverged` where the loss is no longer a number.
+    Raises `TrainingDiverged` where the loss is no longer a number, and `TrainingStopped` where `watch` asks for it.
     """
     keras.utils.set_random_seed(seed)
     kinds = {kind for kind, _ in PHASES[training.pruning]}
@@ -133,7 +148,10 @@ def train(
         _enter(model, kind, training)
 
         def advance(epoch: EpochResult, phase: Schedule = phase, before: int = done) -> None:
-            progress((before + (epoch.epoch + 1) * _samples(phase, len(images))) / total)
+            fraction = (before + (epoch.epoch + 1) * _samples(phase, len(images))) / total
+            progress(fraction)
+            if watch is not None and epoch.val_accuracy is not None and watch(fraction, epoch.val_accuracy):
+                raise TrainingStopped(fraction)
 
         fit(
             model,
@@ -144,6 +162,8 @@ def train(
             seed=seed + number,
             progress=advance,
             distillation=distillation,
+            validation=(val_images, val_labels) if watch is not None else None,
+            validate_every=max(1, round(total / WATCHED / _samples(phase, len(images)))),
         )
         done += phase.epochs * _samples(phase, len(images))
     smaller, weights = compact(network, folded_weights(network, model))

@@ -20,7 +20,7 @@ from tfsparse.inherit import TrainedWeights
 from tfsparse.network import Infeasible, network_of
 from tfsparse.sensor import model_images
 from tfsparse.teacher import teacher_logits
-from tfsparse.train import Inheritance, Rung, train
+from tfsparse.train import Inheritance, Rung, Watch, train
 from tfsparse_datasets import Dataset
 
 # The target is given this many images of the validation part; its outputs must equal the reference's.
@@ -37,7 +37,8 @@ class TrialFailed(Exception):
 @dataclass(frozen=True)
 class TrialResult:
     """What one trial found. `val_accuracy` is the int8 model's; `figures` are a measurement's words (see
-    `hil.measure`); `weights` is what children inherit."""
+    `hil.measure`); `weights` is what children inherit; `curve` holds the validation accuracy after fractions of the
+    training, as far as it was watched."""
 
     val_accuracy: float
     float_val_accuracy: float
@@ -46,6 +47,7 @@ class TrialResult:
     note: str | None
     seconds: dict[str, float]
     weights: TrainedWeights
+    curve: tuple[tuple[float, float], ...] = ()
 
 
 def evaluate(
@@ -59,19 +61,26 @@ def evaluate(
     parent: TrainedWeights | None = None,
     cache: Path | None = None,
     progress: Progress = lambda phase, fraction: None,
+    watch: Watch | None = None,
 ) -> TrialResult:
     """Train, prune, convert, compile and measure one candidate; everything is decided on the validation part.
 
     It starts from fresh weights, or from what it inherits of `parent`. A candidate that distils is taught by the data
-    set's teacher (`teacher.teacher_logits`), whose answers are kept in the folder `cache`.
+    set's teacher (`teacher.teacher_logits`), whose answers are kept in the folder `cache`. `watch` is shown the
+    training's validation accuracy on its way and may end it.
 
-    Raises `Infeasible` where the candidate has no network for these images or does not fit the chip, and `TrialFailed`
-    where training diverges or the target answers otherwise than the reference.
+    Raises `train.TrainingStopped` where it does, `Infeasible` where the candidate has no network for these images or
+    does not fit the chip, and `TrialFailed` where training diverges or the target answers otherwise than the reference.
     """
     clock = _Clock()
     images = model_images(candidate, dataset.train.images)
     validation = model_images(candidate, dataset.validation.images)
     network = network_of(candidate, images.shape[1:], len(dataset.class_names))
+    curve: list[tuple[float, float]] = []
+
+    def watched(fraction: float, accuracy: float) -> bool:
+        curve.append((round(fraction, 3), round(accuracy, 5)))
+        return watch(fraction, accuracy)
 
     progress("train", 0.0)
     try:
@@ -88,6 +97,7 @@ def evaluate(
             teacher=teacher_logits(dataset, cache) if candidate.training.distillation else None,
             inheritance=Inheritance(candidate, parent) if parent is not None else None,
             progress=lambda fraction: progress("train", fraction),
+            watch=watched if watch is not None else None,
         )
     except TrainingDiverged as error:
         raise TrialFailed(f"training diverged: {error}") from error
@@ -125,6 +135,7 @@ def evaluate(
         note=converted.note,
         seconds={**clock.seconds, **measurement.seconds},
         weights=TrainedWeights.of(candidate, dataset.train.images.shape[1:], len(dataset.class_names), trained.states),
+        curve=tuple(curve),
     )
 
 
