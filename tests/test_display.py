@@ -10,6 +10,7 @@ from support.stand_in import evaluate, settings
 from tfsparse.display import LiveDisplay, PlainDisplay, Status, display_for, duration, survivors_table
 from tfsparse.run_folder import RunFolder
 from tfsparse.search import search
+from tfsparse.workers import Inline
 
 
 def _search(path, console: Console) -> RunFolder:
@@ -20,7 +21,7 @@ def _search(path, console: Console) -> RunFolder:
             raise ValueError("a reason " + "that is long " * 20)
         return evaluate(candidate, pause=0.3, **keywords)
 
-    search(folder, slow, console)
+    search(folder, Inline(slow), console)
     return folder
 
 

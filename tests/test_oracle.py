@@ -3,10 +3,12 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import keras_tuner
@@ -16,10 +18,12 @@ from rich.console import Console
 from support.stand_in import SPACE, Result, evaluate, figures_of, settings
 from tfsparse.budgets import Budgets
 from tfsparse.errors import UserError
+from tfsparse.job import trial_seed
 from tfsparse.network import Infeasible
-from tfsparse.oracle import Goal, SparseOracle, SparseTuner, metrics_of, run_search, trial_seed
+from tfsparse.oracle import Goal, SparseOracle, SparseTuner, metrics_of
 from tfsparse.run_folder import COMPLETED, FAILED, INFEASIBLE, RunFolder
 from tfsparse.search import search
+from tfsparse.workers import Inline
 
 TESTS = Path(__file__).parent
 
@@ -31,7 +35,7 @@ def _oracle(trials: int = 8, seed: int = 0) -> SparseOracle:
 def _run(path, judge=evaluate, trials: int = 8, **changes) -> RunFolder:
     """A whole search in this process; goes on where the folder exists."""
     folder = RunFolder.open(path) if RunFolder.exists(path) else RunFolder.create(path, settings(trials, **changes))
-    search(folder, judge, Console(file=open(os.devnull, "w"), width=80))  # noqa: SIM115
+    search(folder, Inline(judge), Console(file=open(os.devnull, "w"), width=80))  # noqa: SIM115
     return folder
 
 
@@ -48,7 +52,7 @@ def test_a_search_runs_its_trials_and_repeats_none(tmp_path):
     assert [record.seed for record in folder.records] == [trial_seed(0, i) for i in range(8)]
     # Keras Tuner's own files are not written.
     assert {item.name for item in folder.path.iterdir()} == {
-        "settings.json", "trials.jsonl", "pareto.json", "survivors"
+        "settings.json", "trials.jsonl", "pareto.json", "survivors", "weights"
     }  # fmt: skip
 
 
@@ -60,12 +64,40 @@ def test_the_same_seed_gives_the_same_search(tmp_path):
     assert not set(_candidates(first)) & set(_candidates(other))
 
 
+def test_children_of_the_front_inherit_what_was_kept(tmp_path):
+    """Morphs in the later stages begin with their parents' weights, and only what may become a parent is kept."""
+    given = {}
+
+    def judge(candidate, *, parent, seed, **keywords):
+        given[seed] = parent
+        return replace(evaluate(candidate, parent=parent, seed=seed, **keywords), weights=candidate.id.encode())
+
+    folder = _run(tmp_path / "run", judge, trials=14)
+    by_number = {record.trial: record for record in folder.records}
+    heirs = [record for record in folder.records if record.inherited]
+    assert heirs and {record.stage for record in heirs} <= {"exploit", "refine"}
+    for record in folder.records:
+        expected = by_number[record.parent].candidate.id.encode() if record.inherited else None
+        assert given[record.seed] == expected
+        assert record.rung == {"explore": 1.0, "exploit": 0.5 if record.inherited else 1.0, "refine": 2.0}[record.stage]
+    kept = {item.stem for item in (folder.path / "weights").iterdir()}
+    survivors = {record.name for record in folder.survivors}
+    parents = {by_number[record.parent].name for record in folder.survivors if record.inherited}
+    assert survivors <= kept <= survivors | parents
+    # Weights that are gone, as in a run of an older version: the child starts fresh.
+    shutil.rmtree(folder.path / "weights")
+    more = RunFolder.open(folder.path)
+    more.with_settings(replace(more.settings, trials=18))
+    search(more, Inline(judge), Console(file=open(os.devnull, "w"), width=80))  # noqa: SIM115
+    assert len(more.records) == 18 and not more.records[14].inherited
+
+
 def test_keras_tuner_sees_objective_and_metrics(tmp_path):
     oracle = _oracle(trials=3)
     records = []
-    tuner = SparseTuner(oracle, evaluate, tmp_path, seed=0, write=lambda r, t: records.append(r) or r)
+    tuner = SparseTuner(oracle, Inline(evaluate), tmp_path, seed=0, write=lambda r, t, w: records.append(r) or r)
     assert isinstance(oracle, keras_tuner.Oracle)
-    run_search(tuner)
+    tuner.search()
     best = oracle.get_best_trials(1)[0]
     assert best.score == pytest.approx(min(1 - record.val_accuracy for record in records))
     for trial, record in zip(oracle.trials.values(), records, strict=True):

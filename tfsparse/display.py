@@ -15,6 +15,8 @@ from tfsparse.proposals import Proposal, stage_at
 from tfsparse.run_folder import COMPLETED, Record, RunFolder
 
 _BAR = 30
+# So many running trials have a line of their own.
+_SHOWN = 8
 
 
 class Status:
@@ -25,9 +27,9 @@ class Status:
         self.trials = trials
         self.seconds = seconds
         self.elapsed = elapsed
-        self.number: int | None = None
-        self.proposal: Proposal | None = None
-        self.phase, self.fraction = "start", 0.0
+        # The trials that run, by number: what was proposed, the phase and how much of it is done.
+        self.running: dict[int, tuple[Proposal, str, float]] = {}
+        self._begins: dict[int, float] = {}
         self._here: list[tuple[float, float]] = []
         self._last_end = time.monotonic()
 
@@ -49,16 +51,21 @@ class Status:
         return survivors[0] if survivors else None
 
     def began(self, number: int, proposal: Proposal) -> None:
-        self.number, self.proposal = number, proposal
-        self.phase, self.fraction = "build", 0.0
+        self.running[number] = proposal, "build", 0.0
+        self._begins[number] = time.monotonic()
+
+    def progress(self, number: int, phase: str, fraction: float) -> None:
+        if number in self.running:
+            self.running[number] = self.running[number][0], phase, fraction
 
     def ended(self, record: Record) -> float:
-        """Take a trial's end in; seconds it took, its proposal included."""
+        """Take a trial's end in; seconds it took."""
+        self.running.pop(record.trial, None)
         now = time.monotonic()
-        took, self._last_end = now - self._last_end, now
-        self._here.append((record.rung, took))
-        self.phase, self.fraction = "propose", 0.0
-        return took
+        # With several workers trials end more often than each takes: the pace is what counts for the time left.
+        self._here.append((record.rung, now - self._last_end))
+        self._last_end = now
+        return now - self._begins.pop(record.trial, now)
 
     @property
     def left(self) -> float | None:
@@ -66,7 +73,7 @@ class Status:
         lefts = []
         if self.trials and self._here:
             pace = sum(took for _, took in self._here) / sum(rung for rung, _ in self._here)
-            to_come = sum(stage_at(i / self.trials).rung for i in range(self.trained, self.trials))
+            to_come = sum(_usual_rung(i / self.trials) for i in range(self.trained, self.trials))
             lefts.append(max(pace * to_come - (time.monotonic() - self._last_end), 0.0))
         if self.seconds:
             lefts.append(max(self.seconds - self.elapsed(), 0.0))
@@ -74,11 +81,17 @@ class Status:
 
     @property
     def stage(self) -> str:
-        return self.proposal.stage if self.proposal else stage_at(self.done).name
+        newest = max(self.running, default=None)
+        return stage_at(self.done).name if newest is None else self.running[newest][0].stage
 
     @property
     def total(self) -> str:
         return str(self.trials) if self.trials else "-"
+
+
+def _usual_rung(fraction: float) -> float:
+    stage = stage_at(fraction)
+    return stage.heir_rung or stage.rung
 
 
 class PlainDisplay:
@@ -100,8 +113,8 @@ class PlainDisplay:
     def began(self, number: int, proposal: Proposal) -> None:
         self.status.began(number, proposal)
 
-    def progress(self, phase: str, fraction: float) -> None:
-        self.status.phase, self.status.fraction = phase, fraction
+    def progress(self, number: int, phase: str, fraction: float) -> None:
+        self.status.progress(number, phase, fraction)
 
     def ended(self, record: Record) -> None:
         took = self.status.ended(record)
@@ -135,8 +148,8 @@ class LiveDisplay:
     def began(self, number: int, proposal: Proposal) -> None:
         self.status.began(number, proposal)
 
-    def progress(self, phase: str, fraction: float) -> None:
-        self.status.phase, self.status.fraction = phase, fraction
+    def progress(self, number: int, phase: str, fraction: float) -> None:
+        self.status.progress(number, phase, fraction)
 
     def ended(self, record: Record) -> None:
         took = self.status.ended(record)
@@ -157,9 +170,11 @@ class LiveDisplay:
             duration(left) if left is not None else "?",
         )
         lines = [head, ProgressBar(total=1.0, completed=status.done, width=min(_BAR * 2, self.console.width))]
-        if status.number is not None:
-            share = f" {100 * status.fraction:.0f} %" if status.fraction else ""
-            lines.append(Text.assemble(("now ", "bold"), f"trial {status.number}: {status.phase}{share}"))
+        for number, (_, phase, fraction) in sorted(status.running.items())[:_SHOWN]:
+            share = f" {100 * fraction:.0f} %" if fraction else ""
+            lines.append(Text.assemble(("now ", "bold"), f"trial {number}: {phase}{share}"))
+        if len(status.running) > _SHOWN:
+            lines.append(Text(f"and {len(status.running) - _SHOWN} more"))
         best = status.best
         if best is not None:
             lines.append(Text.assemble(("best ", "bold"), outcome(best)))

@@ -7,6 +7,7 @@ wherever they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,6 +52,17 @@ class Objectives:
 
     def within(self, budgets: Budgets) -> bool:
         return budgets.met_by(self.flash, self.ram)
+
+
+# Errors beyond this multiple of the least one gain nothing, however small the network.
+_USELESS = 4.0
+
+
+def worthwhile_error(observed: Sequence[Objectives], budgets: Budgets) -> float:
+    """The error from which on a candidate gains nothing: a multiple of the least one seen, inside the budgets if any is
+    inside."""
+    inside = [one for one in observed if one.within(budgets)] or observed
+    return _USELESS * max(min(one.error for one in inside), ERROR_FLOOR)
 
 
 def front(objectives: list[Objectives], budgets: Budgets) -> list[int]:

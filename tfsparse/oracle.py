@@ -11,26 +11,27 @@ proposes what the one that was stopped would have proposed. `get_state` and `set
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import keras_tuner
-import numpy as np
 from keras_tuner.engine import base_tuner
 from keras_tuner.engine import trial as kt_trial
-from keras_tuner.errors import FailedTrialError, FatalError
 from keras_tuner.src import config as keras_tuner_config
 
 from tfsparse.budgets import Budgets
 from tfsparse.candidate import Candidate
 from tfsparse.errors import UserError
-from tfsparse.network import Infeasible
-from tfsparse.objectives import Objectives
+from tfsparse.job import Job, Outcome, trial_seed
+from tfsparse.objectives import Objectives, worthwhile_error
 from tfsparse.proposals import Observation, Proposal, Proposer, SpaceExhausted, stage_at, start_trials
 from tfsparse.run_folder import COMPLETED, FAILED, INFEASIBLE, Record
 from tfsparse.space import DesignSpace
+from tfsparse.stopping import Curve, Stopping
+from tfsparse.workers import Report, Workers
 
 # Keras Tuner prints a failed trial's traceback over the display; the reason is in its record.
 keras_tuner_config.DEBUG = False
@@ -68,9 +69,8 @@ class Goal:
 class SparseOracle(keras_tuner.Oracle):
     """Proposes candidates of a design space from the measured objectives of those that ended.
 
-    Metrics that a tuner has to report: `error` (the objective), `flash_model` and `ram_model`. A trial that ends as
-    failed counts as tried and teaches the error's surrogate; `dismiss` takes a trial out that was turned away before
-    training.
+    Trials end by `learn`, with their record; `error` is what Keras Tuner minimises, `flash_model` and `ram_model` are
+    metrics beside it. A trial that failed or was hopeless counts as tried and teaches the error's surrogate.
     """
 
     def __init__(
@@ -101,6 +101,8 @@ class SparseOracle(keras_tuner.Oracle):
         self.proposals: dict[str, tuple[int, Proposal]] = {}
         self.observations: dict[str, Observation] = {}
         self._dismissed: set[str] = set()
+        # Learning curves of trainings from fresh weights that ran to their end, and the accuracies that they led to.
+        self._curves: list[tuple[Curve, float]] = []
         self._seconds_before = 0.0
         self._clock = clock
         self._begun = clock()
@@ -140,16 +142,28 @@ class SparseOracle(keras_tuner.Oracle):
         self.proposals[trial_id] = (number, proposal)
         return {"status": kt_trial.TrialStatus.RUNNING, "values": self.space.values(proposal.candidate)}
 
-    def dismiss(self, trial_id: str) -> None:
-        """Say of a running trial that it was turned away before training: it teaches nothing and does not count."""
-        self._dismissed.add(trial_id)
+    def learn(self, trial_id: str, record: Record) -> None:
+        """Take in how a running trial ended: what was trained teaches the surrogates and counts, what was turned away
+        does neither."""
+        objectives = record.objectives
+        if objectives is not None:
+            self.update_trial(trial_id, metrics_of(objectives))
+        if record.status == INFEASIBLE:
+            self._dismissed.add(trial_id)
+        else:
+            self.observations[trial_id] = _observation(record)
+            self._see_curve(record)
+        trial = self.trials[trial_id]
+        trial.status = kt_trial.TrialStatus.COMPLETED if objectives is not None else kt_trial.TrialStatus.FAILED
+        trial.message = record.reason
+        self.end_trial(trial)
 
     @keras_tuner.synchronized
     def end_trial(self, trial) -> None:
-        """Take a trial's end in; its metrics become an observation."""
+        """Take a trial's end in that no record tells of: its metrics become an observation."""
         super().end_trial(trial)
         trial = self.trials[trial.trial_id]
-        if trial.trial_id in self._dismissed:
+        if trial.trial_id in self._dismissed or trial.trial_id in self.observations:
             return
         objectives = None
         if trial.status == kt_trial.TrialStatus.COMPLETED:
@@ -158,7 +172,21 @@ class SparseOracle(keras_tuner.Oracle):
             )
             objectives = Objectives(error, flash, ram)
         number, proposal = self.proposals[trial.trial_id]
-        self.observations[trial.trial_id] = Observation(number, proposal.candidate, proposal.rung, objectives)
+        self.observations[trial.trial_id] = Observation(
+            number, proposal.candidate, proposal.rung, objectives, proposal.inherits
+        )
+
+    def _see_curve(self, record: Record) -> None:
+        if record.status == COMPLETED and not record.inherited:
+            self._curves.append((record.curve, record.val_accuracy))
+
+    @property
+    def stopping(self) -> Stopping | None:
+        """When a training is hopeless, by what was seen so far; None while that is too little."""
+        succeeded = [one.objectives for one in self.observations.values() if one.objectives is not None]
+        if not succeeded:
+            return None
+        return Stopping.learn(worthwhile_error(succeeded, self.proposer.budgets), self._curves)
 
     def restore(self, records: Sequence[Record]) -> None:
         """Take the records of a run that was stopped in, as if its trials had ended here."""
@@ -178,12 +206,15 @@ class SparseOracle(keras_tuner.Oracle):
             self.trials[trial_id] = trial
             self.start_order.append(trial_id)
             self.end_order.append(trial_id)
-            proposal = Proposal(record.candidate, record.stage, record.rung, record.parent, record.morph)
+            proposal = Proposal(
+                record.candidate, record.stage, record.rung, record.parent, record.morph, record.inherited
+            )
             self.proposals[trial_id] = (record.trial, proposal)
             if record.status == INFEASIBLE:
                 self._dismissed.add(trial_id)
             else:
-                self.observations[trial_id] = Observation(record.trial, record.candidate, record.rung, objectives)
+                self.observations[trial_id] = _observation(record)
+                self._see_curve(record)
             self._seconds_before += sum(record.seconds.values())
 
     def get_state(self) -> dict[str, Any]:
@@ -199,6 +230,7 @@ class SparseOracle(keras_tuner.Oracle):
                 trial_id: {**asdict(one), "candidate": one.candidate.to_json()}
                 for trial_id, one in self.observations.items()
             },
+            "curves": self._curves,
             "dismissed": sorted(self._dismissed),
             "seconds": self.elapsed,
         }
@@ -223,9 +255,11 @@ class SparseOracle(keras_tuner.Oracle):
                 Candidate.from_json(data["candidate"]),
                 data["rung"],
                 data["objectives"] and Objectives(**data["objectives"]),
+                data["inherited"],
             )
             for trial_id, data in state["observations"].items()
         }
+        self._curves = [(tuple(map(tuple, curve)), accuracy) for curve, accuracy in state["curves"]]
         self._dismissed = set(state["dismissed"])
         self._seconds_before = state["seconds"]
         self._begun = self._clock()
@@ -239,41 +273,43 @@ class SparseOracle(keras_tuner.Oracle):
         pass
 
 
+def _observation(record: Record) -> Observation:
+    return Observation(record.trial, record.candidate, record.rung, record.objectives, record.inherited)
+
+
 def metrics_of(objectives: Objectives) -> dict[str, float]:
     """The metrics that `SparseOracle` wants of a completed trial."""
     return {"error": objectives.error, "flash_model": objectives.flash, "ram_model": objectives.ram}
 
 
-Evaluate = Callable[..., Any]
-"""Judges one candidate: evaluate(candidate, rung=, seed=, progress=) gives a result with the fields of
-`trial.TrialResult`, or raises
-`Infeasible` where it turns the candidate away, and anything else where that failed."""
-
-
 class SparseTuner(base_tuner.BaseTuner):
-    """Runs trials one after the other: has each candidate judged and its record written before anything else goes on.
+    """Has trials judged by workers, as many at a time as there are, and each one's record written before its oracle
+    hears of it.
 
-    `write(record, tflite)` puts a trial on disk; `began(number, proposal)` and `ended(record)` are for the display.
+    `write(record, tflite, weights)` puts a trial on disk; `weights_of(trial)` are what its children inherit, if kept;
+    `began(number, proposal)`, `progress(number, phase, fraction)` and `ended(record)` are for the display.
     """
 
     def __init__(
         self,
         oracle: SparseOracle,
-        evaluate: Evaluate,
+        workers: Workers,
         directory: Path,
         *,
         seed: int,
-        write: Callable[[Record, bytes | None], Record],
+        write: Callable[[Record, bytes | None, bytes | None], Record],
+        weights_of: Callable[[int], bytes | None] = lambda trial: None,
         began: Callable[[int, Proposal], None] = lambda number, proposal: None,
-        progress: Callable[[str, float], None] = lambda phase, fraction: None,
+        progress: Report = lambda number, phase, fraction: None,
         ended: Callable[[Record], None] = lambda record: None,
     ):
         self._run_directory = Path(directory)
         super().__init__(oracle, directory=str(directory), project_name=".")
-        self.evaluate = evaluate
+        self.workers = workers
         self.search_seed = seed
-        self._write, self._began, self._progress, self._ended = write, began, progress, ended
-        self._asked = time.monotonic()
+        self._write, self._weights_of = write, weights_of
+        self._began, self._progress, self._ended = began, progress, ended
+        self._proposing: dict[int, float] = {}
         self._failures: list[str] = []
 
     @property
@@ -283,100 +319,60 @@ class SparseTuner(base_tuner.BaseTuner):
     def save(self) -> None:
         """Nothing: the run folder is the state."""
 
-    def pre_create_trial(self) -> None:
-        self._asked = time.monotonic()
+    def search(self) -> None:
+        """Run trials until the goal is reached. Raises `UserError` where all fails for a cause outside the trials."""
+        running: dict[int, kt_trial.Trial] = {}
+        while True:
+            while len(running) < self.workers.count and (trial := self._begin(running)) is not None:
+                running[self.oracle.proposals[trial.trial_id][0]] = trial
+            if not running:
+                return
+            outcome = self.workers.next(self._progress)
+            self._finish(running.pop(outcome.record.trial), outcome)
 
-    def run_trial(self, trial) -> dict[str, float]:
-        """Judge the trial's candidate; its metrics. Raises FailedTrialError when it failed, with the record written."""
+    def _begin(self, running: Mapping[int, kt_trial.Trial]) -> kt_trial.Trial | None:
+        """Give a worker something to do; None where there is nothing, for now at least."""
+        asked = time.monotonic()
+        # Keras Tuner gives a tuner that has a trial the same again: each running one is another tuner's.
+        busy = set(self.oracle.ongoing_trials)
+        trial = self.oracle.create_trial(next(name for i in count() if (name := f"worker-{i}") not in busy))
+        if trial.status != kt_trial.TrialStatus.RUNNING:
+            return None
         number, proposal = self.oracle.proposals[trial.trial_id]
-        record = Record(
-            trial=number,
-            status=FAILED,
-            stage=proposal.stage,
-            seed=trial_seed(self.search_seed, number),
-            candidate=proposal.candidate,
-            rung=proposal.rung,
-            parent=proposal.parent,
-            morph=proposal.morph,
-        )
-        seconds = {"propose": time.monotonic() - self._asked}
+        self._proposing[number] = time.monotonic() - asked
         self._began(number, proposal)
-        started = time.monotonic()
-        tflite = None
-        try:
-            result = self.evaluate(proposal.candidate, rung=proposal.rung, seed=record.seed, progress=self._progress)
-            record = replace(
-                record,
-                status=COMPLETED,
-                val_accuracy=result.val_accuracy,
-                float_val_accuracy=result.float_val_accuracy,
-                note=result.note,
-                figures={name: value for name, value in result.figures.items() if name not in _OWN_KEYS},
-                seconds=seconds | result.seconds,
+        self.workers.submit(
+            Job(
+                number,
+                trial_seed(self.search_seed, number),
+                proposal,
+                parent_weights=self._weights_of(proposal.parent) if proposal.inherits else None,
+                stopping=self.oracle.stopping,
             )
-            tflite = result.tflite
-            bad = [name for name, value in metrics_of(record.objectives).items() if not np.isfinite(value)]
-            if bad:
-                record = replace(record, status=FAILED, reason=f"{', '.join(bad)} is no number")
-        except Infeasible as error:
-            record = replace(record, status=INFEASIBLE, reason=str(error))
-            self.oracle.dismiss(trial.trial_id)
-        except Exception as error:
-            # One bad candidate must not end a night's search; what it died of is in its record.
-            record = replace(record, reason=_reason(error))
-        if record.status != COMPLETED:
-            record = replace(record, seconds={**seconds, "train": time.monotonic() - started})
-            tflite = None
-        record = self._on_disk(record, tflite)
+        )
+        return trial
+
+    def _finish(self, trial: kt_trial.Trial, outcome: Outcome) -> None:
+        """Put a trial on disk, then tell everybody."""
+        record = outcome.record
+        record = replace(record, seconds={"propose": self._proposing.pop(record.trial), **record.seconds})
+        record = self._write(record, outcome.tflite, outcome.weights)
+        self.oracle.learn(trial.trial_id, record)
         self._ended(record)
-        if record.status != COMPLETED:
-            self._give_up_where_all_fails(record)
-            raise FailedTrialError(record.reason)
-        self._failures.clear()
-        return metrics_of(record.objectives)
+        if record.status == COMPLETED:
+            self._failures.clear()
+        elif record.status == FAILED:
+            self._failures.append(record.reason)
+            self._give_up_where_all_fails()
 
-    def _on_disk(self, record: Record, tflite: bytes | None) -> Record:
-        try:
-            return self._write(record, tflite)
-        except UserError as error:
-            raise FatalError(str(error)) from error
-
-    def _give_up_where_all_fails(self, record: Record) -> None:
-        """FatalError where the cause seems to lie outside the candidates: a tool that is gone, a target that is
+    def _give_up_where_all_fails(self) -> None:
+        """UserError where the cause seems to lie outside the candidates: a tool that is gone, a target that is
         silent."""
-        if record.status != FAILED:
-            return
-        self._failures.append(record.reason)
-        count = len(self._failures)
-        alike = count >= _ALIKE and len(set(self._failures[-_ALIKE:])) == 1
-        first = count >= _HOPELESS and not any(one.objectives for one in self.oracle.observations.values())
+        many = len(self._failures)
+        alike = many >= _ALIKE and len(set(self._failures[-_ALIKE:])) == 1
+        first = many >= _HOPELESS and not any(one.objectives for one in self.oracle.observations.values())
         if alike or first:
-            sentence = f"the last {count} trials all failed, the last one: {record.reason}"
-            raise FatalError(sentence) from UserError(f"{sentence}; mend that, then go on with --resume")
-
-
-# Of a measurement's words, those that a record knows better.
-_OWN_KEYS = {"seconds", "val_accuracy", "test_accuracy", "tflite", "status", "note"}
-
-
-def _reason(error: Exception) -> str:
-    """One line for a record: the message, with the kind of error where that is news."""
-    text = " ".join(str(error).split())[:500]
-    if isinstance(error, UserError) or type(error).__name__ == "TrialFailed":
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def trial_seed(seed: int, trial: int) -> int:
-    """The seed of one trial's training, its own and the same on every machine."""
-    return int(np.random.SeedSequence([seed, trial]).generate_state(1)[0] >> 1)
-
-
-def run_search(tuner: SparseTuner) -> None:
-    """Run trials until the goal is reached; a `UserError` of whatever a trial needs comes out as such."""
-    try:
-        tuner.search()
-    except FatalError as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
+            raise UserError(
+                f"the last {many} trials all failed, the last one: {self._failures[-1]}; mend that, then go on with "
+                "--resume"
+            )

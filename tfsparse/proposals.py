@@ -28,20 +28,26 @@ from tfsparse.surrogate import GaussianProcess
 @dataclass(frozen=True)
 class Stage:
     """A stage takes a `share` of the trials and trains `rung` times as long as the first; its pool holds so many
-    candidates drawn from the whole space and so many morphs of the front."""
+    candidates drawn from the whole space and so many morphs of the front. Where `heir_rung` is given, morphs begin with
+    their parents' weights and train for so long."""
 
     name: str
     share: float
     rung: float
     random: int
     morphs: int
+    heir_rung: float | None = None
 
 
 STAGES = (
     Stage("explore", share=0.4, rung=1.0, random=500, morphs=200),
-    Stage("exploit", share=0.4, rung=1.0, random=100, morphs=500),
-    Stage("refine", share=0.2, rung=2.0, random=0, morphs=500),
+    Stage("exploit", share=0.4, rung=1.0, random=100, morphs=500, heir_rung=0.5),
+    Stage("refine", share=0.2, rung=2.0, random=0, morphs=500, heir_rung=2.0),
 )
+
+# An inheriting training is worth a fresh one this many times as long (benchmarks/inheritance.py: 6.6 on digits, where
+# trainings are shortest; less where they are longer).
+HEIRS_WORTH = 4.0
 
 # How many steps a morph in the pool is away from its parent.
 _STEPS = (0.6, 0.25, 0.15)
@@ -65,24 +71,37 @@ def stage_at(fraction: float) -> Stage:
 
 @dataclass(frozen=True)
 class Observation:
-    """A trial that has ended: its objectives, None where it failed. Observations come in the order of trials'
-    numbers."""
+    """A trial that has ended: its objectives, None where it failed or was hopeless. Observations come in the order of
+    trials' numbers."""
 
     trial: int
     candidate: Candidate
     rung: float
     objectives: Objectives | None
+    inherited: bool = False
+
+    @property
+    def worth(self) -> float:
+        """The length of a fresh training that is as good."""
+        return worth(self.rung, self.inherited)
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A candidate to try. `parent` is the trial whose morph it is, `morph` names the change."""
+    """A candidate to try. `parent` is the trial whose morph it is, `morph` names the change; it `inherits` where it
+    should begin with the parent's weights."""
 
     candidate: Candidate
     stage: str
     rung: float
     parent: int | None = None
     morph: str | None = None
+    inherits: bool = False
+
+
+def worth(rung: float, inherited: bool) -> float:
+    """The length of a fresh training that is as good as one of this length."""
+    return rung * HEIRS_WORTH if inherited else rung
 
 
 class SpaceExhausted(Exception):
@@ -114,7 +133,7 @@ class Proposer:
         pool = self._pool(stage, succeeded, known, rng)
         if not pool:
             return Proposal(self._quasi_random(known, rng), stage.name, stage.rung)
-        return pool[self._best(pool, stage, observed, succeeded, rng)]
+        return pool[self._best(pool, observed, succeeded, rng)]
 
     # The quasi-random start
 
@@ -149,7 +168,9 @@ class Proposer:
 
         def offer(candidate: Candidate, parent: int | None = None, morph: str | None = None) -> None:
             if candidate not in pool and candidate not in known and self.space.refusal(candidate) is None:
-                pool[candidate] = Proposal(candidate, stage.name, stage.rung, parent, morph)
+                inherits = parent is not None and stage.heir_rung is not None
+                rung = stage.heir_rung if inherits else stage.rung
+                pool[candidate] = Proposal(candidate, stage.name, rung, parent, morph, inherits)
 
         for _ in range(stage.random):
             offer(self.space.sample(rng))
@@ -169,7 +190,6 @@ class Proposer:
     def _best(
         self,
         pool: list[Proposal],
-        stage: Stage,
         observed: Sequence[Observation],
         succeeded: list[Observation],
         rng: np.random.Generator,
@@ -177,8 +197,8 @@ class Proposer:
         """The place in the pool of the candidate that one draw of the objectives and of the weights likes best."""
         known = np.array([one.objectives.log for one in succeeded])
         scalarise = Scalarisation.draw(known, self.budgets, rng)
-        seen = self._encode([one.candidate for one in succeeded], [one.rung for one in succeeded])
-        options = self._encode([one.candidate for one in pool], [stage.rung] * len(pool))
+        seen = self._encode([one.candidate for one in succeeded], [one.worth for one in succeeded])
+        options = self._encode([one.candidate for one in pool], [worth(one.rung, one.inherits) for one in pool])
         failed = [one for one in observed if one.objectives is None and self.space.refusal(one.candidate) is None]
         # Sizes are nearly known from the shapes, the error's trend a little: the surrogates learn what that leaves.
         guessed = self.space.guesses([one.candidate for one in succeeded])
@@ -188,15 +208,15 @@ class Proposer:
             if name == "error" and failed:
                 # A failure says nothing of sizes, but that there is no accuracy to be had there.
                 both = (*succeeded, *failed)
-                x = self._encode([one.candidate for one in both], [one.rung for one in both])
+                x = self._encode([one.candidate for one in both], [one.worth for one in both])
                 worst = known[:, i].max() - self.space.guesses([one.candidate for one in failed])[:, i]
                 y = np.r_[y, worst]
             process = GaussianProcess(self.space.parameters, x.features.shape[1]).fit(x, y)
             drawn[:, i] += process.sample(options, rng)
         return int(np.argmin(scalarise(drawn)))
 
-    def _encode(self, candidates: list[Candidate], rungs: list[float]) -> Encoded:
-        return self.space.encode(candidates).with_feature(np.log2(rungs))
+    def _encode(self, candidates: list[Candidate], lengths: list[float]) -> Encoded:
+        return self.space.encode(candidates).with_feature(np.log2(lengths))
 
 
 def start_trials(trials: int) -> int:

@@ -4,6 +4,7 @@
     trials.jsonl           one line a trial, on disk before the next trial begins: the single source of truth
     pareto.json            the survivors' records, derived from trials.jsonl
     survivors/NAME.tflite  their int8 models;  survivors/NAME/  their C code and figures
+    weights/NAME.npz       what children of survivors inherit, and what survivors themselves inherited
 
 A killed process can leave the last line torn; it is dropped when the folder is opened, whole lines never. All other
 files are written beside their place and moved there, so that a reader sees the old or the new one.
@@ -28,6 +29,7 @@ FORMAT = 1
 
 COMPLETED = "completed"
 FAILED = "failed"
+STOPPED = "stopped"
 INFEASIBLE = "infeasible"
 
 # What a measurement says of a trial (DESIGN.md's words); absent where a trial did not get that far.
@@ -55,10 +57,11 @@ FIGURES = (
 class Record:
     """One trial, as trials.jsonl keeps it.
 
-    `status` is completed, failed (it crashed, diverged or could not be measured) or infeasible (turned away, nothing
-    was trained); `reason` says why in the last two. `parent` is the trial whose morph this is, `morph` the change.
-    `rung` is the length of the stage's training in units of the first stage's. `figures` holds the words of a
-    measurement, and whatever else it says; in JSON they lie beside the other keys.
+    `status` is completed, failed (it crashed, diverged or could not be measured), stopped (its training was hopeless)
+    or infeasible (turned away, nothing was trained); `reason` says why in the last three. `parent` is the trial whose
+    morph this is, `morph` the change, `inherited` whether it began with the parent's weights. `rung` is the length of
+    the training in units of the first stage's, `curve` the validation accuracy after fractions of it. `figures` holds
+    the words of a measurement, and whatever else it says; in JSON they lie beside the other keys.
     """
 
     trial: int
@@ -69,19 +72,21 @@ class Record:
     rung: float = 1.0
     parent: int | None = None
     morph: str | None = None
+    inherited: bool = False
     reason: str | None = None
     note: str | None = None
     val_accuracy: float | None = None
     float_val_accuracy: float | None = None
     test_accuracy: float | None = None
     tflite: str | None = None
+    curve: tuple[tuple[float, float], ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The survivor's name in survivors/."""
-        return f"trial-{self.trial:04d}"
+        return _name(self.trial)
 
     @property
     def objectives(self) -> Objectives | None:
@@ -105,6 +110,7 @@ class Record:
             known = {name: value for name, value in data.items() if name in own}
             figures = {name: value for name, value in data.items() if name not in own and value is not None}
             known["candidate"] = Candidate.from_json(known["candidate"])
+            known["curve"] = tuple((fraction, accuracy) for fraction, accuracy in known.get("curve", ()))
             return cls(**known, figures=figures)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a trial's record: {error}") from error
@@ -239,8 +245,8 @@ class RunFolder:
             _write_bytes(path, whole)
         return records, notices
 
-    def append(self, record: Record, tflite: bytes | None = None) -> Record:
-        """Put a trial on disk, its model first if it survives; returns the record as written.
+    def append(self, record: Record, tflite: bytes | None = None, weights: bytes | None = None) -> Record:
+        """Put a trial on disk, its model and weights first if it survives; returns the record as written.
 
         When this returns the line is on the disk itself, and pareto.json and survivors/ agree with it.
         """
@@ -250,6 +256,9 @@ class RunFolder:
                 record = replace(record, tflite=f"survivors/{record.name}.tflite")
                 (self.path / "survivors").mkdir(exist_ok=True)
                 _write_bytes(self.path / record.tflite, tflite)
+                if weights is not None:
+                    (self.path / "weights").mkdir(exist_ok=True)
+                    _write_bytes(self._weights(record.trial), weights)
             line = json.dumps(record.to_json()) + "\n"
             with open(self.path / "trials.jsonl", "ab") as file:
                 end = file.tell()
@@ -295,6 +304,19 @@ class RunFolder:
         for item in self.survivors_folder.glob("*"):
             if item.name.removesuffix(".tflite") not in names:
                 shutil.rmtree(item) if item.is_dir() else item.unlink()
+        heirs = {self._weights(one.parent) for one in survivors if one.inherited}
+        for item in (self.path / "weights").glob("*"):
+            if item not in heirs and item.stem not in names:
+                item.unlink()
+
+    def _weights(self, trial: int) -> Path:
+        return self.path / "weights" / f"{_name(trial)}.npz"
+
+    def weights_of(self, trial: int | None) -> bytes | None:
+        """What a child of this trial inherits (`inherit.TrainedWeights.to_bytes`); None where it was not kept."""
+        if trial is None or not self._weights(trial).exists():
+            return None
+        return self._weights(trial).read_bytes()
 
     @property
     def survivors_folder(self) -> Path:
@@ -304,6 +326,10 @@ class RunFolder:
         """Write changed settings (more trials, another start)."""
         self.settings = settings
         _write(self.path / "settings.json", settings.to_json())
+
+
+def _name(trial: int) -> str:
+    return f"trial-{trial:04d}"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from tfsparse.errors import UserError, run_cli
 if TYPE_CHECKING:
     from hil.measure import Measurer
     from tfsparse.run_folder import Record, RunFolder, Settings
+    from tfsparse.workers import Workers
     from tfsparse_datasets import Dataset
 
 DEFAULT_TRIALS = 30
@@ -232,10 +233,12 @@ def run(folder: RunFolder, dataset: Dataset, options: Options, measurer: Measure
     """Search with the real evaluation, then look at the survivors' test accuracy, compile them and write the report."""
     from rich.console import Console
 
+    from tfsparse.workers import Inline
+
     console = Console(stderr=True)
     with Interrupts() as interrupts:
         try:
-            search(folder, _evaluator(folder, dataset, measurer), console, interrupts)
+            search(folder, Inline(_evaluator(folder, dataset, measurer)), console, interrupts)
             stopped = False
         except KeyboardInterrupt:
             stopped = True
@@ -300,24 +303,23 @@ def _evaluator(folder: RunFolder, dataset: Dataset, measurer: Measurer) -> Calla
     from tfsparse.train import Rung
     from tfsparse.trial import evaluate
 
-    def judge(candidate, *, rung: float, seed: int, progress):
+    def judge(candidate, *, rung: float, **keywords):
         return evaluate(
             candidate,
             dataset,
             rung=Rung.of(rung),
-            seed=seed,
             measurer=measurer,
             cache=folder.path / "teacher",
-            progress=progress,
+            **keywords,
         )
 
     return judge
 
 
-def search(folder: RunFolder, evaluate: Callable[..., Any], console, interrupts: Interrupts | None = None) -> None:
-    """Run trials until the settings' trials or minutes are reached, each on disk before the next begins."""
+def search(folder: RunFolder, workers: Workers, console, interrupts: Interrupts | None = None) -> None:
+    """Run trials until the settings' trials or minutes are reached, each on disk before the oracle hears of it."""
     from tfsparse.display import Status, display_for
-    from tfsparse.oracle import Goal, SparseOracle, SparseTuner, run_search
+    from tfsparse.oracle import Goal, SparseOracle, SparseTuner
     from tfsparse.space import DesignSpace
 
     settings = folder.settings
@@ -332,21 +334,22 @@ def search(folder: RunFolder, evaluate: Callable[..., Any], console, interrupts:
         for notice in folder.notices:
             display.say(notice)
 
-        def write(record: Record, tflite: bytes | None) -> Record:
+        def write(record: Record, tflite: bytes | None, weights: bytes | None) -> Record:
             with hold():
-                return folder.append(record, tflite)
+                return folder.append(record, tflite, weights)
 
         tuner = SparseTuner(
             oracle,
-            evaluate,
+            workers,
             folder.path,
             seed=settings.seed,
             write=write,
+            weights_of=folder.weights_of,
             began=display.began,
             progress=display.progress,
             ended=display.ended,
         )
-        run_search(tuner)
+        tuner.search()
 
 
 def finish(folder: RunFolder, dataset: Dataset, console) -> None:

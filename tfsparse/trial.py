@@ -37,7 +37,8 @@ class TrialFailed(Exception):
 @dataclass(frozen=True)
 class TrialResult:
     """What one trial found. `val_accuracy` is the int8 model's; `figures` are a measurement's words (see
-    `hil.measure`); `weights` is what children inherit; `curve` holds the validation accuracy after fractions of the
+    `hil.measure`); `weights` is what children inherit
+    (`inherit.TrainedWeights.to_bytes`); `curve` holds the validation accuracy after fractions of the
     training, as far as it was watched."""
 
     val_accuracy: float
@@ -46,7 +47,7 @@ class TrialResult:
     tflite: bytes
     note: str | None
     seconds: dict[str, float]
-    weights: TrainedWeights
+    weights: bytes
     curve: tuple[tuple[float, float], ...] = ()
 
 
@@ -58,16 +59,16 @@ def evaluate(
     seed: int,
     measurer: Measurer,
     workdir: Path | None = None,
-    parent: TrainedWeights | None = None,
+    parent: bytes | None = None,
     cache: Path | None = None,
     progress: Progress = lambda phase, fraction: None,
     watch: Watch | None = None,
 ) -> TrialResult:
     """Train, prune, convert, compile and measure one candidate; everything is decided on the validation part.
 
-    It starts from fresh weights, or from what it inherits of `parent`. A candidate that distils is taught by the data
-    set's teacher (`teacher.teacher_logits`), whose answers are kept in the folder `cache`. `watch` is shown the
-    training's validation accuracy on its way and may end it.
+    It starts from fresh weights, or from what it inherits of `parent` (`TrialResult.weights`). A candidate that distils
+    is taught by the data set's teacher (`teacher.teacher_logits`), whose answers are kept in the folder `cache`.
+    `watch` is shown the training's validation accuracy on its way and may end it.
 
     Raises `train.TrainingStopped` where it does, `Infeasible` where the candidate has no network for these images or
     does not fit the chip, and `TrialFailed` where training diverges or the target answers otherwise than the reference.
@@ -95,7 +96,7 @@ def evaluate(
             seed=seed,
             dataset=dataset.name,
             teacher=teacher_logits(dataset, cache) if candidate.training.distillation else None,
-            inheritance=Inheritance(candidate, parent) if parent is not None else None,
+            inheritance=Inheritance(candidate, TrainedWeights.from_bytes(parent)) if parent is not None else None,
             progress=lambda fraction: progress("train", fraction),
             watch=watched if watch is not None else None,
         )
@@ -127,6 +128,7 @@ def evaluate(
     progress("measure", 1.0)
     if not measurement.bit_exact:
         raise TrialFailed("the target's outputs differ from the reference's: the figures cannot be trusted")
+    weights = TrainedWeights.of(candidate, dataset.train.images.shape[1:], len(dataset.class_names), trained.states)
     return TrialResult(
         val_accuracy=converted.accuracy,
         float_val_accuracy=trained.val_accuracy,
@@ -134,7 +136,7 @@ def evaluate(
         tflite=converted.tflite,
         note=converted.note,
         seconds={**clock.seconds, **measurement.seconds},
-        weights=TrainedWeights.of(candidate, dataset.train.images.shape[1:], len(dataset.class_names), trained.states),
+        weights=weights.to_bytes(),
         curve=tuple(curve),
     )
 

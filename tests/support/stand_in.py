@@ -16,6 +16,7 @@ from tfsparse.budgets import Budgets
 from tfsparse.candidate import Candidate
 from tfsparse.run_folder import RunFolder, Settings
 from tfsparse.space import DesignSpace
+from tfsparse.workers import Inline
 
 SPACE = DesignSpace((12, 12, 1), classes=10)
 
@@ -30,6 +31,8 @@ class Result:
     tflite: bytes
     note: str | None = None
     seconds: dict = field(default_factory=lambda: {"train": 0.01, "measure": 0.01})
+    weights: bytes = b"weights"
+    curve: tuple = ((0.5, 0.5), (1.0, 0.6))
 
 
 def error_of(space: DesignSpace, candidate: Candidate) -> float:
@@ -68,7 +71,16 @@ def figures_of(space: DesignSpace, candidate: Candidate) -> dict:
     }
 
 
-def evaluate(candidate: Candidate, *, rung=1.0, seed=0, progress=lambda phase, fraction: None, pause=0.0) -> Result:
+def evaluate(
+    candidate: Candidate,
+    *,
+    rung=1.0,
+    seed=0,
+    progress=lambda phase, fraction: None,
+    parent: bytes | None = None,
+    watch=None,
+    pause=0.0,
+) -> Result:
     """Judge a candidate of `SPACE`; the same every time."""
     progress("train", 0.5)
     time.sleep(pause)
@@ -111,7 +123,7 @@ def main() -> None:
         return evaluate(candidate, pause=pause, **keywords)
 
     print("searching", flush=True)
-    search(folder, slow, Console(stderr=True))
+    search(folder, Inline(slow), Console(stderr=True))
 
 
 if __name__ == "__main__":
