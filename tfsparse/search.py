@@ -62,6 +62,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--minutes", type=float, metavar="M", help="end after so many minutes of searching")
     one.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same proposals (0)")
     one.add_argument("--target", metavar="T", help=f"where models are measured: {', '.join(CHIPS)} (the default)")
+    one.add_argument("--workers", type=int, metavar="W", help="candidates at a time, with Ray (1: without it)")
+    one.add_argument("--address", metavar="A", help="the Ray cluster to work on, such as auto or 10.0.0.1:6379")
     one.add_argument("--resume", action="store_true", help="go on with the run in --out; what is left out is as before")
     one.add_argument("--json", action="store_true", help="print the survivors as JSON at the end, on stdout")
     return one
@@ -81,6 +83,8 @@ class Options:
     minutes: float | None
     seed: int | None
     target: str | None
+    workers: int | None
+    address: str | None
     resume: bool
     json: bool
 
@@ -93,6 +97,8 @@ class Options:
             raise UserError(f"--minutes {given.minutes:g}: give more than 0")
         if given.seed is not None and given.seed < 0:
             raise UserError(f"--seed {given.seed}: give 0 or more")
+        if given.workers is not None and given.workers < 1:
+            raise UserError(f"--workers {given.workers}: give at least 1")
         if given.target is not None and given.target not in CHIPS:
             raise UserError(f"--target {given.target} is unknown: choose one of {', '.join(CHIPS)}")
         flash = None if given.budget_flash is None else parse_bytes(given.budget_flash)
@@ -108,6 +114,8 @@ class Options:
             minutes=given.minutes,
             seed=given.seed,
             target=given.target,
+            workers=given.workers,
+            address=given.address,
             resume=given.resume,
             json=given.json,
         )
@@ -138,15 +146,15 @@ def main(arguments: list[str] | None = None) -> int:
     settings = _settings(options, dataset, seed, earlier.settings if earlier else None)
     _check_budgets(settings)
     import_tensorflow_quietly()
-    with _workshop(settings) as measurer:
-        _check_target(settings, measurer)
+    with _workshop(settings, options, dataset) as workshop:
+        _check_target(settings, workshop.measurer)
         if earlier is None:
             folder = RunFolder.create(options.out, settings)
         else:
             folder = earlier
             folder.with_settings(settings)
             folder.refresh()
-        return run(folder, dataset, options, measurer)
+        return run(folder, dataset, options, workshop.workers(folder.path / "teacher"))
 
 
 def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings | None) -> Settings:
@@ -229,16 +237,14 @@ def import_tensorflow_quietly() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def run(folder: RunFolder, dataset: Dataset, options: Options, measurer: Measurer) -> int:
+def run(folder: RunFolder, dataset: Dataset, options: Options, workers: Workers) -> int:
     """Search with the real evaluation, then look at the survivors' test accuracy, compile them and write the report."""
     from rich.console import Console
-
-    from tfsparse.workers import Inline
 
     console = Console(stderr=True)
     with Interrupts() as interrupts:
         try:
-            search(folder, Inline(_evaluator(folder, dataset, measurer)), console, interrupts)
+            search(folder, workers, console, interrupts)
             stopped = False
         except KeyboardInterrupt:
             stopped = True
@@ -259,19 +265,35 @@ def run(folder: RunFolder, dataset: Dataset, options: Options, measurer: Measure
     return 0
 
 
+@dataclass(frozen=True)
+class Workshop:
+    """The target, for a look before the search, and the workers of the search: `workers(cache)`, with a folder for what
+    is made once for a data set."""
+
+    measurer: Measurer
+    workers: Callable[[Path], Workers]
+
+
 @contextmanager
-def _workshop(settings: Settings) -> Iterator[Measurer]:
-    """The target, held for the whole search, with a place to build for it."""
+def _workshop(settings: Settings, options: Options, dataset: Dataset) -> Iterator[Workshop]:
+    """One worker is this process, with the target held for the whole search; more of them are Ray's."""
     import tempfile
 
     from hil.measure import Measurer
+    from tfsparse.workers import Inline
 
+    if options.address is not None or (options.workers or 1) > 1:
+        from tfsparse.cluster import RayCluster
+
+        with RayCluster(options.workers, options.address, target=settings.target) as cluster:
+            yield Workshop(cluster.measurer(), lambda cache: cluster.workers(evaluator, dataset, cache=cache))
+        return
     # Not in the run folder: what a kill leaves behind here is no one's.
     with (
         tempfile.TemporaryDirectory(prefix="tfsparse-") as workdir,
         Measurer(target=settings.target, runtime="sparse", workdir=Path(workdir)) as measurer,
     ):
-        yield measurer
+        yield Workshop(measurer, lambda cache: Inline(evaluator(dataset, measurer=measurer, cache=cache)))
 
 
 def _check_target(settings: Settings, measurer: Measurer) -> None:
@@ -298,20 +320,14 @@ def _check_target(settings: Settings, measurer: Measurer) -> None:
             )
 
 
-def _evaluator(folder: RunFolder, dataset: Dataset, measurer: Measurer) -> Callable[..., Any]:
-    """The real evaluation: trains, and measures on the target."""
+def evaluator(dataset: Dataset, *, measurer: Measurer, cache: Path) -> Callable[..., Any]:
+    """The real evaluation (`job.Evaluate`): trains, and measures on the target."""
+    import_tensorflow_quietly()
     from tfsparse.train import Rung
     from tfsparse.trial import evaluate
 
     def judge(candidate, *, rung: float, **keywords):
-        return evaluate(
-            candidate,
-            dataset,
-            rung=Rung.of(rung),
-            measurer=measurer,
-            cache=folder.path / "teacher",
-            **keywords,
-        )
+        return evaluate(candidate, dataset, rung=Rung.of(rung), measurer=measurer, cache=cache, **keywords)
 
     return judge
 

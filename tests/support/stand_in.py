@@ -1,13 +1,14 @@
 """A cheap evaluation that costs no training: sizes from the network's shapes, an error that a network's capacity
 explains.
 
-And a process that searches with it, to be killed: python -m support.stand_in RUN TRIALS SECONDS_A_TRIAL
+And a process that searches with it, to be killed: python -m support.stand_in RUN TRIALS SECONDS_A_TRIAL [WORKERS]
 """
 
 import hashlib
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -110,20 +111,30 @@ def settings(trials: int | None = 12, *, budgets: Budgets | None = None, seed: i
     return Settings(**{**given, **changes})
 
 
+def evaluator(data, *, measurer, pause=0.0, **options):
+    """As `tfsparse.search.evaluator`: an evaluation, made in a worker."""
+    return partial(evaluate, pause=pause)
+
+
 def main() -> None:
     out, trials, pause = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    workers = int(sys.argv[4]) if len(sys.argv) > 4 else 1
     from rich.console import Console
 
     from tfsparse.search import import_tensorflow_quietly, search
 
     import_tensorflow_quietly()
     folder = RunFolder.open(out) if RunFolder.exists(out) else RunFolder.create(out, settings(trials))
+    console = Console(stderr=True)
+    if workers == 1:
+        print("searching", flush=True)
+        search(folder, Inline(partial(evaluate, pause=pause)), console)
+        return
+    from tfsparse.cluster import RayCluster
 
-    def slow(candidate, **keywords):
-        return evaluate(candidate, pause=pause, **keywords)
-
-    print("searching", flush=True)
-    search(folder, Inline(slow), Console(stderr=True))
+    with RayCluster(workers) as cluster:
+        print("searching", flush=True)
+        search(folder, cluster.workers(evaluator, None, pause=pause), console)
 
 
 if __name__ == "__main__":
