@@ -107,8 +107,11 @@ class Scalarisation:
         low, high = points.min(axis=0), points.max(axis=0)
         # A front of one point has no range: take half of what was seen, and never less than a few per cent.
         span = np.maximum(high - low, np.maximum(0.5 * np.ptp(observed, axis=0), 0.05))
-        # Without a budget the reference is the worst that was seen, so that the front's ends count as well.
+        # Without a budget the reference is the worst that was seen, so that the front's ends count as well;
         reference = np.where(np.isfinite(limits), limits, observed.max(axis=0) + 0.1 * span)
+        # Of the errors only those near the best are worth anything: the tiniest nets err most, and are no use.
+        reference[0] = min(reference[0], low[0] + np.log(_USELESS))
+        span[0] = min(span[0], reference[0] - low[0])
         floor = np.where(np.isfinite(limits), limits + np.log(_ENOUGH), -np.inf)
         span = np.where(np.isfinite(limits), -np.log(_ENOUGH), span)
         directions = np.abs(rng.standard_normal((_DIRECTIONS, len(OBJECTIVES))))
