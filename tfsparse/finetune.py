@@ -1,7 +1,5 @@
 """Quantisation-aware polish of survivors: a short training with int8's rounding simulated, zeros kept.
 
-    python -m tfsparse.finetune RUN
-
 It is worth its name only where it helps: a polished model takes a survivor's place if its int8 accuracy on the
 validation part is better. The training runs in a process of its own, since TensorFlow Model Optimization asks for
 another Keras than everything else here (`qat`).
@@ -10,21 +8,30 @@ another Keras than everything else here (`qat`).
 from __future__ import annotations
 
 import multiprocessing
+import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
+from hil.measure import Measurer
 from tfsparse.augment import augmentation_of
 from tfsparse.build import fold_normalisation, inference_model
 from tfsparse.convert import CALIBRATION_IMAGES, STRENGTHS, Converted, rescaled, to_int8
+from tfsparse.errors import UserError
 from tfsparse.fit import Evaluator
 from tfsparse.inherit import TrainedWeights
+from tfsparse.job import own_figures
 from tfsparse.network import WEIGHTED, Network
 from tfsparse.quiet import child_importing
 from tfsparse.rewrite import OpWeights, compact
+from tfsparse.run_folder import Record, RunFolder
 from tfsparse.schedule import Schedule
 from tfsparse.sensor import model_images
+from tfsparse.trial import MEASURED_IMAGES
 from tfsparse_datasets import Dataset
 
 # Weights are nearly right: few images, small steps.
@@ -93,6 +100,52 @@ def compacted(weights: TrainedWeights) -> tuple[Network, dict[str, OpWeights]]:
             kernel, bias = fold_normalisation(kernel, bias, *state.normalisation)
         folded[op.name] = OpWeights(kernel.astype(np.float32), bias.astype(np.float32))
     return compact(network, folded)
+
+
+def polish_survivors(
+    folder: RunFolder, dataset: Dataset, measurer: Measurer, most: int, say: Callable[[str], None]
+) -> None:
+    """Polish the survivors with the least errors, at most so many, that it was not tried on yet.
+
+    A model whose int8 accuracy on the validation part is better afterwards, and that is still inside the budgets, takes
+    the survivor's place; each one's gain is in its record, on disk before the next begins.
+    """
+    waiting = [one for one in folder.survivors[:most] if one.polish is None and folder.weights_of(one.trial)]
+    if not waiting:
+        return
+    with Polisher() as polisher:
+        for record in waiting:
+            try:
+                weights = TrainedWeights.from_bytes(folder.weights_of(record.trial))
+                polished = polisher.polish(weights, dataset, seed=record.seed)
+                gain = round(polished.accuracy - record.val_accuracy, 6)
+                better = _measured(record, polished, dataset, measurer) if gain > 0 else None
+            except (FinetuneFailed, UserError) as error:
+                say(f"{record.name}: no polish, {error}")
+                folder.amend([replace(record, polish=0.0)])
+                continue
+            if better is None or better.objectives.within(folder.settings.budgets) < record.objectives.within(
+                folder.settings.budgets
+            ):
+                say(f"{record.name}: polish does not help ({100 * gain:+.2f} points on validation)")
+                folder.amend([replace(record, polish=min(gain, 0.0))])
+            else:
+                say(f"{record.name}: polish gains {100 * gain:.2f} points on validation")
+                folder.replace_model(replace(better, polish=gain, test_accuracy=None), polished.tflite)
+
+
+def _measured(record: Record, polished: Converted, dataset: Dataset, measurer: Measurer) -> Record | None:
+    """The record with the polished model's figures; None where the target's outputs are not the reference's."""
+    validation = model_images(record.candidate, dataset.validation.images)
+    with tempfile.TemporaryDirectory(prefix="tfsparse-") as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(polished.tflite)
+        measurement = measurer.measure(path, validation[:MEASURED_IMAGES])
+    if not measurement.bit_exact:
+        return None
+    return replace(
+        record, val_accuracy=polished.accuracy, note=polished.note, figures=own_figures(measurement.to_json())
+    )
 
 
 def _polish(task: dict) -> dict[str, OpWeights]:

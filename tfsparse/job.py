@@ -75,7 +75,7 @@ def run_job(job: Job, evaluate: Evaluate, progress: Progress = lambda phase, fra
             float_val_accuracy=result.float_val_accuracy,
             note=result.note,
             curve=result.curve,
-            figures={name: value for name, value in result.figures.items() if name not in _OWN_KEYS},
+            figures=own_figures(result.figures),
             seconds=result.seconds,
         )
         bad = [name for name, value in vars(record.objectives).items() if not np.isfinite(value)]
@@ -109,6 +109,12 @@ def unfinished(job: Job, reason: str | None = None) -> Record:
 
 # Of a measurement's words, those that a record knows better.
 _OWN_KEYS = {"seconds", "val_accuracy", "test_accuracy", "tflite", "status", "note"}
+
+
+def own_figures(figures: dict[str, Any]) -> dict[str, Any]:
+    """A measurement's words without those that are the record's own."""
+    return {name: value for name, value in figures.items() if name not in _OWN_KEYS}
+
 
 # By name: the module of these need not be imported to judge an error.
 _MEMORY = ("MemoryError", "ResourceExhaustedError", "OutOfMemoryError")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @contextmanager
@@ -37,6 +40,9 @@ def import_quietly(module: str) -> None:
 
 
 def child_importing(module: str) -> None:
-    """Begin a child process: Ctrl-C is its parent's to handle, and what it works with is imported."""
+    """Begin a child process: Ctrl-C is its parent's to handle, it ends with its parent however that one dies (on
+    Linux), and what it works with is imported."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     import_quietly(module)

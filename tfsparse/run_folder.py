@@ -60,8 +60,10 @@ class Record:
     `status` is completed, failed (it crashed, diverged or could not be measured), stopped (its training was hopeless)
     or infeasible (turned away, nothing was trained); `reason` says why in the last three. `parent` is the trial whose
     morph this is, `morph` the change, `inherited` whether it began with the parent's weights. `rung` is the length of
-    the training in units of the first stage's, `curve` the validation accuracy after fractions of it. `figures` holds
-    the words of a measurement, and whatever else it says; in JSON they lie beside the other keys.
+    the training in units of the first stage's, `curve` the validation accuracy after fractions of it. `polish` is what
+    quantisation-aware polish did for a survivor's validation accuracy, None where it was not tried; where it is not
+    above zero the model is as it was. `figures` holds the words of a measurement, and whatever else it says; in JSON
+    they lie beside the other keys.
     """
 
     trial: int
@@ -79,6 +81,7 @@ class Record:
     float_val_accuracy: float | None = None
     test_accuracy: float | None = None
     tflite: str | None = None
+    polish: float | None = None
     curve: tuple[tuple[float, float], ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
@@ -278,6 +281,12 @@ class RunFolder:
         self._records[-1] = record
         self.refresh()
         return record
+
+    def replace_model(self, record: Record, tflite: bytes) -> None:
+        """Put a better model of a survivor in the place of its model, and its record likewise."""
+        _write_bytes(self.path / record.tflite, tflite)
+        shutil.rmtree(self.survivors_folder / record.name, ignore_errors=True)
+        self.amend([record])
 
     def amend(self, records: Iterable[Record]) -> None:
         """Replace trials' records by these with the same number, in one piece (a survivor's test accuracy comes

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 DEFAULT_TRIALS = 30
 
+# A polish takes about as long as a trial.
+POLISHED = 3
+
 # What the chips have: a model bigger than that is turned away before it is trained.
 CHIPS = {"emulator": Budgets(flash=1024 * 1024, ram=128 * 1024)}
 
@@ -64,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--target", metavar="T", help=f"where models are measured: {', '.join(CHIPS)} (the default)")
     one.add_argument("--workers", type=int, metavar="W", help="candidates at a time, with Ray (1: without it)")
     one.add_argument("--address", metavar="A", help="the Ray cluster to work on, such as auto or 10.0.0.1:6379")
+    one.add_argument(
+        "--polish", type=int, metavar="N", help=f"survivors to polish at the end ({POLISHED}), where it helps; 0: none"
+    )
     one.add_argument("--resume", action="store_true", help="go on with the run in --out; what is left out is as before")
     one.add_argument("--json", action="store_true", help="print the survivors as JSON at the end, on stdout")
     return one
@@ -85,6 +91,7 @@ class Options:
     target: str | None
     workers: int | None
     address: str | None
+    polish: int
     resume: bool
     json: bool
 
@@ -99,6 +106,8 @@ class Options:
             raise UserError(f"--seed {given.seed}: give 0 or more")
         if given.workers is not None and given.workers < 1:
             raise UserError(f"--workers {given.workers}: give at least 1")
+        if given.polish is not None and given.polish < 0:
+            raise UserError(f"--polish {given.polish}: give 0 or more")
         if given.target is not None and given.target not in CHIPS:
             raise UserError(f"--target {given.target} is unknown: choose one of {', '.join(CHIPS)}")
         flash = None if given.budget_flash is None else parse_bytes(given.budget_flash)
@@ -116,6 +125,7 @@ class Options:
             target=given.target,
             workers=given.workers,
             address=given.address,
+            polish=POLISHED if given.polish is None else given.polish,
             resume=given.resume,
             json=given.json,
         )
@@ -154,7 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
             folder = earlier
             folder.with_settings(settings)
             folder.refresh()
-        return run(folder, dataset, options, workshop.workers(folder.path / "teacher"))
+        return run(folder, dataset, options, workshop)
 
 
 def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings | None) -> Settings:
@@ -237,14 +247,16 @@ def import_tensorflow_quietly() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def run(folder: RunFolder, dataset: Dataset, options: Options, workers: Workers) -> int:
-    """Search with the real evaluation, then look at the survivors' test accuracy, compile them and write the report."""
+def run(folder: RunFolder, dataset: Dataset, options: Options, workshop: Workshop) -> int:
+    """Search with the real evaluation, then polish survivors, look at their test accuracy, compile them and write the
+    report."""
     from rich.console import Console
 
     console = Console(stderr=True)
     with Interrupts() as interrupts:
         try:
-            search(folder, workers, console, interrupts)
+            search(folder, workshop.workers(folder.path / "teacher"), console, interrupts)
+            polish(folder, dataset, workshop.measurer, options.polish, console)
             stopped = False
         except KeyboardInterrupt:
             stopped = True
@@ -366,6 +378,13 @@ def search(folder: RunFolder, workers: Workers, console, interrupts: Interrupts 
             ended=display.ended,
         )
         tuner.search()
+
+
+def polish(folder: RunFolder, dataset: Dataset, measurer: Measurer, most: int, console) -> None:
+    """Quantisation-aware polish of the best survivors, kept where it helps."""
+    from tfsparse.finetune import polish_survivors
+
+    polish_survivors(folder, dataset, measurer, most, lambda text: console.print(text, markup=False, soft_wrap=True))
 
 
 def finish(folder: RunFolder, dataset: Dataset, console) -> None:
