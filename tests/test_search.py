@@ -48,6 +48,8 @@ def test_an_error_is_one_sentence_and_exit_code_two(tmp_path):
     [
         (["--trials", "-3"], "give at least 1"),
         (["--minutes", "0"], "give more than 0"),
+        (["--workers", "0"], "give at least 1"),
+        (["--polish", "-1"], "give 0 or more"),
         (["--seed", "-1"], "give 0 or more"),
         (["--target", "moon"], "choose one of emulator"),
         (["--size", "big"], "such as 32x32"),
@@ -156,6 +158,7 @@ def test_ctrl_c_leaves_no_process_and_the_run_goes_on(tmp_path):
     assert survivors == json.loads((out / "pareto.json").read_text())
     for one in survivors:
         assert 0 <= one["test_accuracy"] <= 1
+        assert one["polish"] is not None
         code = out / "survivors" / one["name"]
         assert {"model.c", "model.h", "figures.json"} <= set(os.listdir(code))
         assert (out / one["tflite"]).stat().st_size > 500
