@@ -5,8 +5,8 @@
 Problems: `table` is benchmarks/digits_table.csv, candidates that were really trained and measured on the emulated chip;
 `shallow` and `deep` are formulas over the same conditional space, sizes from shapes and errors from a made-up structure
 with noise. Minimised are the logarithms of error, flash_model and ram_model; the hypervolume is taken against a fixed
-reference (the error that a fifth of the known candidates stay below; the flash and RAM that a tenth of those exceed) and
-divided by that of all candidates known.
+reference (the error that a fifth of the known candidates stay below; the flash and RAM that a tenth of those exceed)
+and divided by that of all candidates known.
 
 Everyone proposes points of the same space. On the table a point stands for the nearest row that this search has not had
 (distance over the parameters that exist in either); ours, which scores a pool of candidates, has the unseen rows as its
