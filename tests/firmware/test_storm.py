@@ -6,6 +6,7 @@ import random
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import pytest
 
@@ -96,6 +97,17 @@ def pieces(storm: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
     yield piece, expectation.replies(piece)
 
 
+def replies_of(owed: int, replies: BinaryIO) -> set[bytes]:
+    """Lines up to the last of the closing words that are owed. TimeoutError: fewer come."""
+    lines = set()
+    while owed:
+        line = replies.readline()
+        assert line, "the emulator has gone"
+        lines.add(line)
+        owed -= line == READY
+    return lines
+
+
 @pytest.fixture(scope="module")
 def echo(builder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("echo")
@@ -120,19 +132,21 @@ def test_a_storm_of_random_lines(builder, echo):
     """
     rng = random.Random(6)
     storm = [nonsense(rng) for _ in range(LINES)]
-    said = set()
+    said: set[bytes] = set()
     with Emulator(echo, builder.board) as emulator:
         with socket.create_connection(("127.0.0.1", int(emulator.url.rpartition(":")[2])), PATIENCE) as line:
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with line.makefile("rb") as replies:
-                answered, owed = 0, 1  # the banner's
-                for piece, next_owed in pieces(storm):
+                replies_of(1, replies)  # the banner
+                owed = answered = 0
+                for piece, owed_next in pieces(storm):
+                    if len(piece) > PIECE:  # too long a line for the ring: the firmware must have nothing else to do
+                        said |= replies_of(owed, replies)
+                        owed = 0
                     line.sendall(piece)
-                    while owed:
-                        reply = replies.readline()  # TimeoutError: fewer replies than are owed
-                        owed -= reply == READY
-                        said.add(reply)
-                    answered, owed = answered + next_owed, next_owed
+                    said |= replies_of(owed, replies)
+                    owed, answered = owed_next, answered + owed_next
+                said |= replies_of(owed, replies)
         assert answered > 0.95 * LINES  # all but what lies inside blocks
         assert b"m-init-done\r\n" not in said  # it has not restarted
         assert not [each for each in said if b"fault" in each or b"Bytes were lost" in each]
@@ -141,11 +155,10 @@ def test_a_storm_of_random_lines(builder, echo):
 
 
 def test_a_flood_that_nobody_waits_for(builder, echo):
-    """Sent as fast as the line takes it, the receive ring overflows: lines are lost, and the firmware says so."""
+    """Sent as fast as the line takes it: the receive ring overflows and lines are lost, but nothing else is."""
     rng = random.Random(7)
-    with Emulator(echo, builder.board) as emulator:
-        with Device(emulator.url) as device:
-            device.wait_ready()
-            for _ in range(FLOOD // 100):
-                device._write(b"".join(nonsense(rng) for _ in range(100)), "a flood")
-            check_alive(device)
+    with Emulator(echo, builder.board) as emulator, Device(emulator.url) as device:
+        device.wait_ready()
+        for _ in range(FLOOD // 100):
+            device._write(b"".join(nonsense(rng) for _ in range(100)), "a flood")
+        check_alive(device)
