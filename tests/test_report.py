@@ -125,7 +125,7 @@ def test_the_head_names_data_budgets_counts_and_the_best_survivor(page, run):
     assert page.texts["h1"] == ["mnist"]
     assert "flash_model ≤ 6 144 B, ram_model ≤ 16 384 B" in text
     assert re.search(
-        rf"{statuses.count('completed')} completed, {statuses.count('failed')} failed, "
+        rf"{statuses.count('completed')} completed, 0 stopped early, {statuses.count('failed')} failed, "
         rf"{statuses.count('infeasible')} infeasible",
         text,
     )

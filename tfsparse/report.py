@@ -26,11 +26,13 @@ from tfsparse.network import Infeasible, network_of
 from tfsparse.objectives import ERROR_FLOOR
 from tfsparse.pareto import hypervolume
 from tfsparse.picture import lay_out
-from tfsparse.run_folder import COMPLETED, FAILED, INFEASIBLE, Record, RunFolder, Settings
+from tfsparse.run_folder import COMPLETED, FAILED, INFEASIBLE, STOPPED, Record, RunFolder, Settings, Spread
 
 # Each picture takes some kilobytes; a page of hundreds would no longer open at once.
 MAX_PICTURES = 30
 MAX_REASONS = 100
+
+_UNFINISHED = (FAILED, STOPPED, INFEASIBLE)
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,11 @@ def write_report(run: Path) -> Path:
 
     Raises UserError where RUN is no run folder or cannot be written.
     """
-    folder = RunFolder.open(Path(run))
+    folder = RunFolder.open(Path(run), mend=False)
     survivors = folder.survivors
     compiled = {record.trial: _compiled(folder.path, record) for record in survivors[:MAX_PICTURES]}
-    page = render(folder.settings, folder.records, survivors, compiled)
+    spreads = {record.trial: folder.spread(record) for record in survivors}
+    page = render(folder.settings, folder.records, survivors, compiled, spreads)
     path = folder.path / "report.html"
     beside = path.with_name(".report.html.new")
     try:
@@ -90,8 +93,11 @@ def render(
     records: Sequence[Record],
     survivors: Sequence[Record],
     compiled: Mapping[int, Sequence[LayerReport]],
+    spreads: Mapping[int, Spread | None] | None = None,
 ) -> str:
-    """The page as HTML text. `compiled` holds survivors' layers as the compiler sees them, by trial."""
+    """The page as HTML text. `compiled` holds survivors' layers as the compiler sees them, `spreads` how far seeds lie
+    apart, by trial."""
+    spreads = spreads or {}
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -108,6 +114,8 @@ def render(
     return environment.get_template("report.html").render(
         settings=settings,
         counts=Counter(record.status for record in records),
+        spreads={trial: str(spread) for trial, spread in spreads.items() if spread},
+        most_seeds=max((spread.seeds for spread in spreads.values() if spread), default=1),
         records=records,
         survivors=survivors,
         within={record.trial for record in within},
@@ -120,7 +128,7 @@ def render(
         pictures={record.trial: _picture(settings, record) for record in survivors[:MAX_PICTURES]},
         compiled=compiled,
         knobs={record.trial: _knobs(record) for record in survivors},
-        turned_away=[(status, [one for one in records if one.status == status]) for status in (FAILED, INFEASIBLE)],
+        turned_away=[(status, [one for one in records if one.status == status]) for status in _UNFINISHED],
         max_reasons=MAX_REASONS,
         phases=_phases(records),
     )

@@ -2,7 +2,8 @@
 
     settings.json          what was searched, with which budgets, seed and versions
     trials.jsonl           one line a trial, on disk before the next trial begins: the single source of truth
-    pareto.json            the survivors' records, derived from trials.jsonl
+    repeats.jsonl          finalists trained again with other seeds: a line each, with its trial's number
+    pareto.json            the survivors' records, derived from these
     survivors/NAME.tflite  their int8 models;  survivors/NAME/  their C code and figures
     weights/NAME.npz       what children of survivors inherit, and what survivors themselves inherited
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -120,6 +122,19 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """How far a candidate's trainings with several seeds lie apart: int8 validation accuracies, before any polish.
+    `sd` is the sample standard deviation."""
+
+    seeds: int
+    mean: float
+    sd: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.mean:.2f} ± {100 * self.sd:.2f} % over {self.seeds} seeds"
+
+
+@dataclass(frozen=True)
 class Settings:
     """settings.json: what a run is of. A run goes on only with the same `IDENTITY`; more trials are allowed."""
 
@@ -153,23 +168,49 @@ class Settings:
 class RunFolder:
     """One run's folder, created by `create` or opened by `open`. `notices` tells what opening it had to mend."""
 
-    def __init__(self, path: Path, settings: Settings, records: list[Record], notices: list[str]):
+    def __init__(
+        self,
+        path: Path,
+        settings: Settings,
+        records: list[Record],
+        notices: list[str],
+        repeats: list[Record] | None = None,
+    ):
         self.path = path
         self.settings = settings
         self.notices = notices
         self._records = records
+        self._repeats = repeats or []
 
     @property
     def records(self) -> tuple[Record, ...]:
         return tuple(self._records)
 
     @property
+    def repeats(self) -> tuple[Record, ...]:
+        return tuple(self._repeats)
+
+    def spread(self, record: Record) -> Spread | None:
+        """What a trial's trainings with several seeds say together; None where it has one only."""
+        again = [one.val_accuracy for one in self._repeats if one.trial == record.trial and one.status == COMPLETED]
+        if not again or record.val_accuracy is None:
+            return None
+        accuracies = [record.val_accuracy - max(record.polish or 0.0, 0.0), *again]
+        return Spread(len(accuracies), statistics.mean(accuracies), statistics.stdev(accuracies))
+
+    def _ranked(self, record: Record) -> float:
+        """The accuracy by which survivors are ranked: the mean over seeds where there are several."""
+        spread = self.spread(record)
+        return spread.mean + max(record.polish or 0.0, 0.0) if spread else record.val_accuracy
+
+    @property
     def survivors(self) -> list[Record]:
-        """Records of the Pareto front: inside the budgets, or of all trials while none is; the least error first."""
+        """Records of the Pareto front: inside the budgets, or of all trials while none is; the least error first, over
+        seeds where there are several."""
         completed = [record for record in self._records if record.status == COMPLETED]
         objectives = [record.objectives for record in completed]
         chosen = [completed[i] for i in front(objectives, self.settings.budgets)]
-        return sorted(chosen, key=lambda record: (-record.val_accuracy, record.figures["flash_model"], record.trial))
+        return sorted(chosen, key=lambda record: (-self._ranked(record), record.figures["flash_model"], record.trial))
 
     @staticmethod
     def exists(path: Path) -> bool:
@@ -196,8 +237,9 @@ class RunFolder:
         return cls(path, settings, [], [])
 
     @classmethod
-    def open(cls, path: Path) -> RunFolder:
-        """An existing run; UserError where there is none, or one that this version cannot read."""
+    def open(cls, path: Path, *, mend: bool = True) -> RunFolder:
+        """An existing run; UserError where there is none, or one that this version cannot read. A last line that was
+        cut short is taken away, unless `mend` is False: another process may be writing it."""
         path = Path(path)
         if not cls.exists(path):
             raise UserError(
@@ -216,11 +258,15 @@ class RunFolder:
             raise UserError(
                 f"{path / 'settings.json'} is damaged ({error} is missing or wrong): start a new run with another --out"
             ) from error
-        records, notices = cls._read_records(path / "trials.jsonl")
-        return cls(path, settings, records, notices)
+        records, notices = cls._read_records(path / "trials.jsonl", mend)
+        repeats: list[Record] = []
+        if (path / "repeats.jsonl").exists():
+            repeats, more = cls._read_records(path / "repeats.jsonl", mend)
+            notices += more
+        return cls(path, settings, records, notices, repeats)
 
     @staticmethod
-    def _read_records(path: Path) -> tuple[list[Record], list[str]]:
+    def _read_records(path: Path, mend: bool) -> tuple[list[Record], list[str]]:
         if not path.exists():
             raise UserError(f"{path} is missing: put it back, or start a new run with another --out")
         raw = path.read_bytes()
@@ -244,7 +290,7 @@ class RunFolder:
                 raise UserError(
                     f"line {number} of {path} is damaged ({error}): remove that line to go on without its trial"
                 ) from error
-        if whole != raw:
+        if mend and whole != raw:
             _write_bytes(path, whole)
         return records, notices
 
@@ -262,17 +308,7 @@ class RunFolder:
                 if weights is not None:
                     (self.path / "weights").mkdir(exist_ok=True)
                     _write_bytes(self._weights(record.trial), weights)
-            line = json.dumps(record.to_json()) + "\n"
-            with open(self.path / "trials.jsonl", "ab") as file:
-                end = file.tell()
-                try:
-                    file.write(line.encode())
-                    file.flush()
-                    os.fsync(file.fileno())
-                except OSError:
-                    # Half a line would swallow the next one.
-                    os.truncate(file.fileno(), end)
-                    raise
+            _append_line(self.path / "trials.jsonl", record)
         except OSError as error:
             self._records.pop()
             raise UserError(
@@ -281,6 +317,17 @@ class RunFolder:
         self._records[-1] = record
         self.refresh()
         return record
+
+    def append_repeat(self, record: Record) -> None:
+        """Put the outcome of a finalist's training with another seed on disk."""
+        try:
+            _append_line(self.path / "repeats.jsonl", record)
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror}): free some space, then go on with --resume"
+            ) from error
+        self._repeats.append(record)
+        self.refresh()
 
     def replace_model(self, record: Record, tflite: bytes) -> None:
         """Put a better model of a survivor in the place of its model, and its record likewise."""
@@ -304,7 +351,12 @@ class RunFolder:
         _write(
             self.path / "pareto.json",
             [
-                {"name": one.name, "within_budgets": one.objectives.within(met), **one.to_json()}
+                {
+                    "name": one.name,
+                    "within_budgets": one.objectives.within(met),
+                    **one.to_json(),
+                    **self._spread_words(one),
+                }
                 for one in survivors
                 if one.tflite
             ],
@@ -317,6 +369,14 @@ class RunFolder:
         for item in (self.path / "weights").glob("*"):
             if item not in heirs and item.stem not in names:
                 item.unlink()
+
+    def _spread_words(self, record: Record) -> dict[str, Any]:
+        spread = self.spread(record) or Spread(1, record.val_accuracy, 0.0)
+        return {
+            "seeds": spread.seeds,
+            "val_accuracy_mean": spread.mean,
+            "val_accuracy_sd": spread.sd if spread.seeds > 1 else None,
+        }
 
     def _weights(self, trial: int) -> Path:
         return self.path / "weights" / f"{_name(trial)}.npz"
@@ -335,6 +395,20 @@ class RunFolder:
         """Write changed settings (more trials, another start)."""
         self.settings = settings
         _write(self.path / "settings.json", settings.to_json())
+
+
+def _append_line(path: Path, record: Record) -> None:
+    """A record as one more line, on the disk itself when this returns."""
+    with open(path, "ab") as file:
+        end = file.tell()
+        try:
+            file.write((json.dumps(record.to_json()) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            # Half a line would swallow the next one.
+            os.truncate(file.fileno(), end)
+            raise
 
 
 def _name(trial: int) -> str:

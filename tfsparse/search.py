@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 DEFAULT_TRIALS = 30
 
+# Two further trainings for each finalist: enough for a mean with an idea of its spread.
+FINAL_SEEDS = 3
+
 # A polish takes about as long as a trial.
 POLISHED = 3
 
@@ -68,6 +71,12 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--workers", type=int, metavar="W", help="candidates at a time, with Ray (1: without it)")
     one.add_argument("--address", metavar="A", help="the Ray cluster to work on, such as auto or 10.0.0.1:6379")
     one.add_argument(
+        "--final-seeds",
+        type=int,
+        metavar="N",
+        help=f"train the best survivors with so many seeds at the end ({FINAL_SEEDS}); 1: no further one",
+    )
+    one.add_argument(
         "--polish", type=int, metavar="N", help=f"survivors to polish at the end ({POLISHED}), where it helps; 0: none"
     )
     one.add_argument("--resume", action="store_true", help="go on with the run in --out; what is left out is as before")
@@ -91,6 +100,7 @@ class Options:
     target: str | None
     workers: int | None
     address: str | None
+    final_seeds: int
     polish: int
     resume: bool
     json: bool
@@ -106,6 +116,8 @@ class Options:
             raise UserError(f"--seed {given.seed}: give 0 or more")
         if given.workers is not None and given.workers < 1:
             raise UserError(f"--workers {given.workers}: give at least 1")
+        if given.final_seeds is not None and given.final_seeds < 1:
+            raise UserError(f"--final-seeds {given.final_seeds}: give at least 1")
         if given.polish is not None and given.polish < 0:
             raise UserError(f"--polish {given.polish}: give 0 or more")
         if given.target is not None and given.target not in CHIPS:
@@ -125,6 +137,7 @@ class Options:
             target=given.target,
             workers=given.workers,
             address=given.address,
+            final_seeds=FINAL_SEEDS if given.final_seeds is None else given.final_seeds,
             polish=POLISHED if given.polish is None else given.polish,
             resume=given.resume,
             json=given.json,
@@ -255,7 +268,9 @@ def run(folder: RunFolder, dataset: Dataset, options: Options, workshop: Worksho
     console = Console(stderr=True)
     with Interrupts() as interrupts:
         try:
-            search(folder, workshop.workers(folder.path / "teacher"), console, interrupts)
+            workers = workshop.workers(folder.path / "teacher")
+            search(folder, workers, console, interrupts)
+            repeat(folder, workers, options.final_seeds, console, interrupts)
             polish(folder, dataset, workshop.measurer, options.polish, console)
             stopped = False
         except KeyboardInterrupt:
@@ -378,6 +393,30 @@ def search(folder: RunFolder, workers: Workers, console, interrupts: Interrupts 
             ended=display.ended,
         )
         tuner.search()
+
+
+def repeat(folder: RunFolder, workers: Workers, seeds: int, console, interrupts: Interrupts) -> None:
+    """Train the finalists with further seeds and rank them by the means."""
+    from rich.progress import Progress
+
+    from tfsparse.finalists import repeat_finalists
+
+    def write(record: Record) -> None:
+        with interrupts.held():
+            folder.append_repeat(record)
+
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("finalists, further seeds", total=None)
+        repeat_finalists(
+            folder,
+            workers,
+            seeds,
+            write=write,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    for record in folder.survivors:
+        if spread := folder.spread(record):
+            console.print(f"{record.name}: {spread}", markup=False, soft_wrap=True)
 
 
 def polish(folder: RunFolder, dataset: Dataset, measurer: Measurer, most: int, console) -> None:
