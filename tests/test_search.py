@@ -50,6 +50,7 @@ def test_an_error_is_one_sentence_and_exit_code_two(tmp_path):
         (["--minutes", "0"], "give more than 0"),
         (["--workers", "0"], "give at least 1"),
         (["--polish", "-1"], "give 0 or more"),
+        (["--final-seeds", "0"], "give at least 1"),
         (["--seed", "-1"], "give 0 or more"),
         (["--target", "moon"], "choose one of emulator"),
         (["--size", "big"], "such as 32x32"),
@@ -149,7 +150,8 @@ def test_ctrl_c_leaves_no_process_and_the_run_goes_on(tmp_path):
     assert not [pid for pid in below if _alive(pid)]
     kept = (out / "trials.jsonl").read_bytes().splitlines()
 
-    done = _command(*_digits(out, "--resume", "--json"), timeout=240)
+    on = ["--resume", "--final-seeds", "2"]
+    done = _command(*_digits(out, *on, "--json"), timeout=240)
     assert done.returncode == 0, done.stderr
     folder = RunFolder.open(out)
     assert [record.trial for record in folder.records] == [0, 1]
@@ -158,12 +160,12 @@ def test_ctrl_c_leaves_no_process_and_the_run_goes_on(tmp_path):
     assert survivors == json.loads((out / "pareto.json").read_text())
     for one in survivors:
         assert 0 <= one["test_accuracy"] <= 1
-        assert one["polish"] is not None
+        assert one["polish"] is not None and one["seeds"] == 2
         code = out / "survivors" / one["name"]
         assert {"model.c", "model.h", "figures.json"} <= set(os.listdir(code))
         assert (out / one["tflite"]).stat().st_size > 500
     assert (out / "report.html").stat().st_size > 1000
     # Nothing is left to do: it says so quickly and changes nothing.
     trials = (out / "trials.jsonl").read_bytes()
-    assert _command(*_digits(out, "--resume")).returncode == 0
+    assert _command(*_digits(out, *on)).returncode == 0
     assert (out / "trials.jsonl").read_bytes() == trials
