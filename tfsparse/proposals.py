@@ -20,7 +20,7 @@ from scipy.stats import qmc
 
 from tfsparse.candidate import Candidate
 from tfsparse.morphism import FAMILIES, TRAINING, neighbour
-from tfsparse.objectives import OBJECTIVES, Objectives, Scalarisation, front
+from tfsparse.objectives import OBJECTIVES, Objectives, Scalarisation, front, worthwhile_error
 from tfsparse.space import DesignSpace, Encoded
 from tfsparse.surrogate import GaussianProcess
 
@@ -175,6 +175,9 @@ class Proposer:
         for _ in range(stage.random):
             offer(self.space.sample(rng))
         members = [succeeded[i] for i in front([one.objectives for one in succeeded], self.budgets)]
+        # Of the front, too, only those are worth going on from whose error is near the least.
+        limit = worthwhile_error([one.objectives for one in succeeded], self.budgets)
+        members = [one for one in members if one.objectives.error <= limit]
         for _ in range(stage.morphs):
             member = members[int(rng.integers(len(members)))]
             knobs_only = stage.name == "refine" and rng.random() < _KNOBS_ONLY
