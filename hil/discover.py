@@ -10,6 +10,7 @@ from serial.tools import list_ports
 
 from hil.emulator import HOST, QEMU, running_detached
 from hil.recipe import board_names, load_board
+from hil.renode import RENODE
 
 
 def serial_ports() -> list[tuple[str, str]]:
@@ -32,7 +33,7 @@ def print_everything(state: Path) -> None:
     sections = {
         "ports (--port)": serial_ports() or [("none", "connect a board by USB")],
         "emulators that run (--port)": emulators(state) or [("none", "start one with: pio run -t upload")],
-        "emulators installed": [(tool, shutil.which(tool) or "not on PATH") for tool in (QEMU, "renode")],
+        "emulators installed": [(tool, shutil.which(tool) or "not on PATH") for tool in (QEMU, RENODE)],
         "boards (--board)": [(name, _board_line(name)) for name in board_names()],
     }
     for title, rows in sections.items():
@@ -45,4 +46,5 @@ def print_everything(state: Path) -> None:
 def _board_line(name: str) -> str:
     board = load_board(name)
     where = f"emulated by QEMU, {board.qemu_machine}" if board.qemu_machine else "real"
+    where += ", and by Renode" if board.renode_platform else ""
     return f"{board.title}: {board.flash_size // 1024} kB flash, {board.ram_size // 1024} kB RAM ({where})"

@@ -71,6 +71,12 @@ def _command(elf: Path, board: Board, listener: socket.socket, wait: bool, slot:
     ]
 
 
+def dying_with_us(command: list[str]) -> list[str]:
+    """The command such that the kernel ends it with the thread that starts it."""
+    # setpriv, not a preexec_fn: that would fork a process that may hold all of TensorFlow and its threads.
+    return ["setpriv", "--pdeathsig", "KILL", *command] if shutil.which("setpriv") else command
+
+
 class Emulator:
     """QEMU owned by this process. A context manager; `url` is the serial port for `hil.device`.
 
@@ -78,15 +84,14 @@ class Emulator:
     block, and, through the kernel (PR_SET_PDEATHSIG), with the thread that started it, however that one dies.
     """
 
+    keeps_banner = True
+
     def __init__(self, elf: Path, board: Board, slot: Path | None = None):
         self._listener = _listen(0)
         try:
             command = _command(elf, board, self._listener, wait=True, slot=slot)
-            # setpriv, not a preexec_fn: that would fork a process that may hold all of TensorFlow and its threads.
-            if shutil.which("setpriv"):
-                command = ["setpriv", "--pdeathsig", "KILL", *command]
             self._process = subprocess.Popen(
-                command,
+                dying_with_us(command),
                 pass_fds=[self._listener.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -174,11 +179,12 @@ def stop_detached(port: int, state: Path) -> bool:
     return detached is not None
 
 
-def start_detached(elf: Path, board: Board, port: int, state: Path) -> str:
+def start_detached(elf: Path, board: Board, port: int, state: Path, slot: Path | None = None) -> str:
     """Start QEMU on a fixed port, in place of our own earlier one there, and return its serial URL.
 
     Args:
         state: folder for the note that remembers the process and for QEMU's log.
+        slot: the content of the board's model slot.
     """
     stop_detached(port, state)
     listener = _listen(port)
@@ -186,7 +192,7 @@ def start_detached(elf: Path, board: Board, port: int, state: Path) -> str:
         state.mkdir(parents=True, exist_ok=True)
         with (state / f"emulator-{port}.log").open("w") as log:
             process = subprocess.Popen(
-                _command(elf.resolve(), board, listener, wait=False),
+                _command(elf.resolve(), board, listener, wait=False, slot=slot and slot.resolve()),
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

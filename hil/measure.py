@@ -18,7 +18,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from hil.measurer import EMULATOR, Measurement, MeasurementError, Measurer, measure_running
+from hil.measurement import Measurement, MeasurementError
+from hil.measurer import EMULATOR, Measurer, measure_running
 from hil.recipe import DEFAULT_BOARD
 from tfsparse.errors import UserError, run_cli
 
@@ -42,8 +43,9 @@ ROWS = (
     ("arena_head", BYTES, "of it activations"),
     ("arena_tail", BYTES, "of it what lives as long as the interpreter"),
     ("stack", BYTES, "of one inference"),
-    ("instructions", COUNT, "of one inference, emulated"),
-    ("cycles", COUNT, "of one inference"),
+    ("instructions", COUNT, "of one inference, emulated: no cycles"),
+    ("cycles", COUNT, "of one inference, on the chip"),
+    ("milliseconds", "ms", "of one inference, at the chip's clock"),
     ("macs", COUNT, "multiply-accumulates if dense"),
     ("nnz", COUNT, "non-zero weights"),
     ("model_size_counted", BYTES, "the paper's model size"),
@@ -56,9 +58,17 @@ def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(prog="python -m hil.measure", description=__doc__.split("\n")[0])
     arguments.add_argument("model", nargs="?", type=Path, help="int8 .tflite; without it: the firmware on the port")
     arguments.add_argument(
-        "--port", default=EMULATOR, help="emulator (default), /dev/ttyACM0 or any serial port, socket://host:port"
+        "--port",
+        default=EMULATOR,
+        help="emulator (default), renode, /dev/ttyACM0 or any serial port, socket://host:port",
     )
-    arguments.add_argument("--board", help=f"folder of firmware/boards/ (default: {DEFAULT_BOARD}); --list shows all")
+    arguments.add_argument(
+        "--board",
+        help=f"folder of firmware/boards/ (default: {DEFAULT_BOARD}, or what the port says it is); --list shows all",
+    )
+    arguments.add_argument(
+        "--upload", action="store_true", help="flash the board at --port first (TFSPARSE_UPLOAD: openocd or st-flash)"
+    )
     arguments.add_argument(
         "--runtime", default="sparse", help="sparse (default), tflm (TFLite Micro), or tflm,sparse: side by side"
     )
@@ -80,6 +90,8 @@ def main() -> int:
         return 0
     if options.labels and not options.inputs:
         raise UserError("--labels needs --inputs")
+    if options.upload and not options.model:
+        raise UserError("--upload needs the MODEL to flash")
     if options.repeat < 1:
         raise UserError("--repeat takes a number of at least 1")
     measurements = _measure(options)
@@ -97,6 +109,8 @@ def _measure(options: argparse.Namespace) -> list[Measurement]:
     if options.model is None:
         if options.inputs:
             raise UserError("--inputs needs the MODEL that the firmware holds, for the reference's outputs")
+        if options.port == "renode":
+            raise UserError("Renode runs a MODEL that is named on the command line; no other firmware runs there")
         url = _uploaded_url() if options.port == EMULATOR else options.port
         running = partial(measure_running, url, PROJECT / ".pio" / "build", _writable(cache), options.board)
         return [_repeated(options.repeat, running)]
@@ -104,7 +118,7 @@ def _measure(options: argparse.Namespace) -> list[Measurement]:
     labels = _load(options.labels, "--labels")
     found = []
     for runtime in options.runtime.split(","):
-        with Measurer(options.port, runtime, _writable(cache), options.board) as measurer:
+        with Measurer(options.port, runtime, _writable(cache), options.board, upload=options.upload) as measurer:
             measure = partial(measurer.measure, options.model, inputs, labels, name=options.name)
             if inputs is None:
                 found.append(_repeated(options.repeat, measure))
@@ -124,7 +138,7 @@ def _repeated(count: int, measure: Callable[[], Measurement]) -> Measurement:
     for number, other in enumerate(measurements[1:], start=2):
         for field in fields(Measurement):
             old, new = getattr(first, field.name), getattr(other, field.name)
-            if field.name not in ("seconds", "cycles") and old != new:
+            if field.name not in ("seconds", "cycles", "milliseconds") and old != new:
                 raise MeasurementError(
                     f"{field.name} was {old} and is {new} at measurement {number}: no figure to trust"
                 )
@@ -191,7 +205,7 @@ def _print_table(measurements: list[Measurement]) -> None:
     for name, unit, meaning in ROWS:
         values = [getattr(measurement, name) for measurement in measurements]
         if any(value is not None for value in values):
-            cells = ["-" if value is None else f"{value:,} {unit}".strip() for value in values]
+            cells = ["-" if value is None else f"{value:,{'.3f' * (unit == 'ms')}} {unit}".strip() for value in values]
             table.add_row(name, *cells, *(_ratio(values[0], value) for value in values[1:]), meaning)
     gaps = ("",) * len(others)
     if first.accuracy is not None:

@@ -1,37 +1,82 @@
-"""What firmware/platform/builder/main.py (PlatformIO's SCons script) needs from the project, free of SCons itself."""
+"""What firmware/platform's SCons scripts need from the project, free of SCons itself."""
 
 from __future__ import annotations
 
+import os
 import shutil
-import subprocess
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from hil import tflm
 from hil.build import ModelSource
 from hil.device import Device
 from hil.emulator import start_detached
 from hil.footprint import read_footprint
-from hil.measurer import MODEL_BESIDE
-from hil.recipe import TOOLCHAIN, Board, Recipe, check_model_name, load_board, recipe
+from hil.images import TFLM
+from hil.measurer import MODEL_BESIDE, check_ports
+from hil.recipe import Recipe, check_model_name, load_board, recipe
 from tfsparse.errors import UserError
 
-UPLOAD_PATIENCE = 120.0  # seconds
+SLOT_BESIDE = "slot.bin"
 
 
-def image_recipe(board: str, model: str, project: Path, build_dir: Path, name: str = "model") -> Recipe:
-    """The recipe of the image with `model`: a .tflite, a folder with model.h, or "" for the baseline.
+@dataclass(frozen=True)
+class Request:
+    """What the user wants in the image: environment variables first, then the options of platformio.ini."""
+
+    model: str  # path of a .tflite or of a folder with model.h; "": the baseline
+    name: str  # what the firmware calls the model
+    runtime: str
+
+    @classmethod
+    def of(cls, option: Any) -> Request:
+        """`option`: PlatformIO's env.GetProjectOption."""
+        return cls(
+            model=os.environ.get("TFSPARSE_MODEL", option("custom_model", "")),
+            name=os.environ.get("TFSPARSE_NAME") or option("custom_model_name", "model"),
+            runtime=os.environ.get("TFSPARSE_RUNTIME") or option("custom_runtime", "sparse"),
+        )
+
+
+def image_recipe(board: str, request: Request, project: Path, build_dir: Path) -> Recipe:
+    """The recipe of the image that is asked for.
 
     A .tflite is compiled to C into build_dir/model first, and kept beside the image, where `hil.measure` looks for the
-    model of a firmware that already runs.
+    model of a firmware that already runs. With the runtime tflm the content of the flash slot lies there, too.
     """
-    beside = build_dir / MODEL_BESIDE
-    beside.unlink(missing_ok=True)
-    if not model:
+    for beside in (MODEL_BESIDE, SLOT_BESIDE):
+        (build_dir / beside).unlink(missing_ok=True)
+    if not request.model:
         return recipe(load_board(board), "none")
-    path = project / model  # an absolute `model` stays as it is
-    source = model_source(path, build_dir / "model", check_model_name(name))
+    path = project / request.model  # an absolute path stays as it is
+    name = check_model_name(request.name)
+    if request.runtime == TFLM:
+        if not path.is_file():
+            raise UserError(f"there is no model {path}; the runtime tflm takes a .tflite")
+        found = _tflm_recipe(board, path, name, build_dir)
+    else:
+        source = model_source(path, build_dir / "model", name)
+        found = recipe(load_board(board), request.runtime, source.directory, source.sources)
     if path.is_file():
-        shutil.copyfile(path, beside)
-    return recipe(load_board(board), "sparse", source.directory, source.sources)
+        shutil.copyfile(path, build_dir / MODEL_BESIDE)
+    return found
+
+
+def _tflm_recipe(board: str, path: Path, name: str, build_dir: Path) -> Recipe:
+    content, hardware = path.read_bytes(), load_board(board)
+    library = tflm.build_library(hardware)
+    operators = tflm.operators_of(content)
+    tflm.check_operators(operators, library.sources)
+    build_dir.mkdir(parents=True, exist_ok=True)
+    (build_dir / SLOT_BESIDE).write_bytes(tflm.slot_image(content, name))
+    return tflm.image_recipe(hardware, library, operators)
+
+
+def slot_beside(elf: Path) -> Path | None:
+    """The content of the flash slot that goes with an image of `image_recipe`."""
+    path = elf.parent / SLOT_BESIDE
+    return path if path.is_file() else None
 
 
 def model_source(model: Path, out: Path, name: str) -> ModelSource:
@@ -47,49 +92,38 @@ def model_source(model: Path, out: Path, name: str) -> ModelSource:
             f"this Python cannot compile models ({error}); run PlatformIO from the project's environment: .venv/bin/pio"
         ) from error
     compiled = compile_model(model, out, name=name)
+    check_ports(compiled)
     return ModelSource(compiled.directory, compiled.sources)
+
+
+def add_image(env: Any, parts: Recipe, build_dir: Path) -> None:
+    """Tell a SCons environment what the image is made of: flags, layout, sources, libraries."""
+    env.Append(
+        CFLAGS=list(parts.compile_flags),
+        CXXFLAGS=list(parts.cxx_flags),
+        CPPPATH=[str(path) for path in parts.include_dirs],
+        LINKFLAGS=list(parts.link_flags),
+        LIBS=[*(env.File(str(path)) for path in parts.libraries), *(("m",) if parts.libraries else ())],
+    )
+    env.Replace(
+        LDSCRIPT_PATH=str(parts.linker_script),
+        # The sources come from the recipe, in its order, not from a scan of src_dir.
+        SRC_FILTER=["-<*>"],
+    )
+    env.Append(
+        PIOBUILDFILES=[
+            env.Object(str(build_dir / "objects" / source.parent.name / (source.stem + ".o")), str(source))
+            for source in parts.sources
+        ]
+    )
 
 
 def upload_to_emulator(elf: Path, board: str, port: int, state: Path) -> str:
     """(Re)start QEMU with `elf` on `port`, check that exactly this image answers there, and return its URL."""
-    url = start_detached(elf, load_board(board), port, state)
+    url = start_detached(elf, load_board(board), port, state, slot_beside(elf))
     with Device(url) as device:
         found = device.synchronise()
     wanted = read_footprint(elf).build_id
     if found != wanted:
         raise UserError(f"another firmware answers on {url} (build {found[:12]}, not {wanted[:12]}); end that program")
     return url
-
-
-def upload_commands(elf: Path, board: Board, tool: str) -> list[list[str]]:
-    """What puts `elf` on a real board. `tool`: openocd (default) or st-flash.
-
-    Raises UserError for another tool and where it is not on PATH.
-    """
-    binary, program = elf.with_suffix(".bin"), f"program {{{elf}}} verify reset exit"
-    commands = {
-        "openocd": [
-            ["openocd", *("-f", "interface/stlink.cfg"), *("-f", f"target/{board.openocd_target}.cfg"), "-c", program]
-        ],
-        "st-flash": [
-            [TOOLCHAIN + "objcopy", "-O", "binary", str(elf), str(binary)],
-            ["st-flash", "--reset", "write", str(binary), f"{board.flash_origin:#x}"],
-        ],
-    }
-    if tool not in commands:
-        raise UserError(f"'{tool}' is no way to upload; set custom_upload to one of: {', '.join(commands)}")
-    if shutil.which(tool) is None:
-        package = {"openocd": "openocd", "st-flash": "stlink-tools"}[tool]
-        raise UserError(f"{tool} is not on PATH; install it with: apt-get install {package}")
-    return commands[tool]
-
-
-def upload_to_board(elf: Path, board: Board, tool: str) -> None:
-    """Flash `elf` over the board's ST-LINK."""
-    for command in upload_commands(elf, board, tool):
-        result = subprocess.run(
-            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=UPLOAD_PATIENCE
-        )
-        if result.returncode:
-            said = ((result.stderr or result.stdout).strip().splitlines() or ["no message"])[-1]
-            raise UserError(f"{command[0]} could not flash the board ({said}); is it connected by USB?")

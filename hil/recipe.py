@@ -55,6 +55,17 @@ class Board:
     def sources(self) -> tuple[Path, ...]:
         return tuple(sorted(self.folder.glob("*.c")))
 
+    @property
+    def renode_platform(self) -> Path | None:
+        """Renode's description of the machine; None: Renode does not emulate it."""
+        path = self.folder / "renode.repl"
+        return path if path.is_file() else None
+
+    @property
+    def slot_size(self) -> int | None:
+        """Bytes of the model slot: from model_slot to the end of flash."""
+        return None if self.model_slot is None else self.flash_origin + self.flash_size - self.model_slot
+
 
 def check_model_name(name: str) -> str:
     """The name itself. Raises UserError where the protocol or C could not carry it."""
@@ -65,6 +76,12 @@ def check_model_name(name: str) -> str:
 
 def board_names() -> list[str]:
     return sorted(path.parent.name for path in BOARDS.glob("*/board.json"))
+
+
+def board_named(device_name: str) -> str | None:
+    """The board whose firmware answers `name%` with this; None where there is none."""
+    plain = device_name.removesuffix("-qemu").replace("-", "_")
+    return next((name for name in board_names() if name.removesuffix("_qemu") == plain), None)
 
 
 def load_board(name: str = DEFAULT_BOARD) -> Board:

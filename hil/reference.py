@@ -2,59 +2,82 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from tfsparse.compiler import CompiledModel
 from tfsparse.errors import UserError
+
+if TYPE_CHECKING:
+    from ai_edge_litert.interpreter import Interpreter
+
+    from tfsparse.compiler import CompiledModel, Port
+
+
+def open_interpreter(tflite: bytes, *, reference_kernels: bool = True) -> Interpreter:
+    """TFLite's interpreter with one thread, no delegates, and its tensors allocated.
+
+    Raises UserError where the bytes are no model, or one that TFLite cannot run.
+    """
+    # Here and not on top: `python -m hil.measure --help` must not wait for it.
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    kernels = OpResolverType.BUILTIN_REF if reference_kernels else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        interpreter = Interpreter(model_content=tflite, num_threads=1, experimental_op_resolver_type=kernels)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or ["no message"])[-1]
+        raise UserError(f"TFLite cannot run this model: {reason}; convert it again") from error
+    return interpreter
 
 
 class Reference:
     """The interpreter with the reference kernels (BUILTIN_REF), used at the int8 border that the compiler exposes.
 
-    A model with float32 or uint8 input or output is given the values that its own QUANTIZE turns into the int8 ones.
+    A model with float32 or uint8 inputs or outputs is given the values that its own QUANTIZE turns into the int8 ones.
     """
 
     def __init__(self, tflite: bytes, compiled: CompiledModel):
-        # Here and not on top: `python -m hil.measure --help` must not wait for it.
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+        from tfsparse.compiler.reader import read_model
 
         self._compiled = compiled
-        try:
-            self._interpreter = Interpreter(
-                model_content=tflite, experimental_op_resolver_type=OpResolverType.BUILTIN_REF, num_threads=1
-            )
-            self._interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
-            raise UserError(f"TFLite itself refuses the model ({error}); convert it again") from error
-        self._input = self._interpreter.get_input_details()[0]
-        self._output = self._interpreter.get_output_details()[0]
+        # The reference kernel of SUM reads int8 numbers as unsigned; the default one does what is meant.
+        has_sum = any(operator.kind == "SUM" for operator in read_model(tflite).operators)
+        self._interpreter = open_interpreter(tflite, reference_kernels=not has_sum)
+        self._inputs, self._outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
-        """int8 [N, *input_shape] -> int8 [N, output_size]"""
-        return np.stack([self._run(sample) for sample in inputs])
+        """int8 [N, ...], all inputs one after the other -> int8 [N, output_size], all outputs likewise."""
+        return np.stack([self._run(sample.reshape(-1)) for sample in inputs])
 
     def _run(self, sample: np.ndarray) -> np.ndarray:
-        self._interpreter.set_tensor(self._input["index"], self._to_model(sample).reshape(self._input["shape"]))
+        start = 0
+        for port, tensor in zip(self._compiled.inputs, self._inputs, strict=True):
+            self._interpreter.set_tensor(tensor["index"], _to_tensor(sample[start : start + port.size], port, tensor))
+            start += port.size
         self._interpreter.invoke()
-        return self._from_model(self._interpreter.get_tensor(self._output["index"]).reshape(-1))
+        ends = zip(self._compiled.outputs, self._outputs, strict=True)
+        return np.concatenate([_to_bytes(self._interpreter.get_tensor(tensor["index"]), port) for port, tensor in ends])
 
-    def _to_model(self, q: np.ndarray) -> np.ndarray:
-        kind = self._input["dtype"]
-        if kind == np.int8:
-            return q
-        if kind == np.uint8:
-            return (q.astype(np.int16) + 128).astype(np.uint8)
-        scale, zero = np.float32(self._compiled.input_scale), self._compiled.input_zero_point
-        return (q.astype(np.float32) - zero) * scale
 
-    def _from_model(self, y: np.ndarray) -> np.ndarray:
-        if y.dtype == np.int8:
-            return y
-        if y.dtype == np.uint8:
-            return (y.astype(np.int16) - 128).astype(np.int8)
-        # The inverse of DEQUANTIZE, exact: y is a whole multiple of the scale up to float rounding.
-        q = np.rint(y.astype(np.float64) / self._compiled.output_scale) + self._compiled.output_zero_point
-        return q.astype(np.int8)
+def _to_tensor(q: np.ndarray, port: Port, tensor: dict) -> np.ndarray:
+    """int8 numbers as the file's own tensor takes them."""
+    if tensor["dtype"] == np.float32:
+        q = (q.astype(np.float32) - np.float32(port.zero_point)) * np.float32(port.scale)
+    elif tensor["dtype"] == np.uint8:
+        q = (q.astype(np.int16) + 128).astype(np.uint8)
+    return q.reshape(tensor["shape"])
+
+
+def _to_bytes(values: np.ndarray, port: Port) -> np.ndarray:
+    """What the file's tensor holds as the compiled model gives it: int8 numbers, or indices as bytes."""
+    if values.dtype == np.float32:
+        # The inverse of DEQUANTIZE, exact: a value is a whole multiple of the scale up to float rounding.
+        values = (np.rint(values.astype(np.float64) / port.scale) + port.zero_point).astype(np.int8)
+    elif values.dtype == np.uint8:
+        values = (values.astype(np.int16) - 128).astype(np.int8)
+    return np.frombuffer(values.tobytes(), np.int8)
 
 
 def quantize(samples: np.ndarray, compiled: CompiledModel) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hil.reference import open_interpreter
 from tfsparse.errors import UserError
 
 
@@ -19,17 +20,7 @@ class Interpreter:
     """
 
     def __init__(self, model: bytes | Path):
-        from ai_edge_litert.interpreter import Interpreter as LiteInterpreter
-        from ai_edge_litert.interpreter import OpResolverType
-
-        content = model if isinstance(model, bytes) else Path(model).read_bytes()
-        try:
-            self._lite = LiteInterpreter(
-                model_content=content, num_threads=1, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
-            )
-            self._lite.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise UserError(f"TFLite cannot run this model: {str(error).strip().splitlines()[-1]}") from error
+        self._lite = open_interpreter(model if isinstance(model, bytes) else Path(model).read_bytes())
         self.input = self._lite.get_input_details()[0]
         self.output = self._lite.get_output_details()[0]
 

@@ -148,6 +148,7 @@ static void run_mem(char *rest) {
     console_key_uint("ticks", figures->ticks);
     console_key_uint("ticks_empty", figures->ticks_empty);
     console_key_text("tick", hal_tick_unit);
+    console_key_uint("ticks_per_lap", hal_ticks_per_lap_unit);
     console_line("]");
     print_checksum();
 }

@@ -24,6 +24,13 @@ static inline void irq_enable(void) { __asm volatile("cpsie i" ::: "memory"); }
 
 static inline void irq_line_enable(uint32_t line) { NVIC_ISER(line / 32u) = 1u << (line % 32u); }
 
+/* The board's part of the vector table, where it has one interrupt: `handler` for `line`, nothing below. */
+typedef void (*vector_t)(void);
+#define BOARD_INTERRUPT(line, handler)                                                                                 \
+    __attribute__((section(".isr_vector.irq"), used)) static const vector_t irq_vectors[(line) + 1u] = {               \
+        [line] = handler,                                                                                              \
+    }
+
 /* ARMv7-M: DWT_CYCCNT counts processor cycles from now on. */
 static inline void cycle_counter_start(void) {
     DEMCR |= 1u << 24; /* TRCENA */

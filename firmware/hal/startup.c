@@ -23,8 +23,6 @@ void Reset_Handler(void) {
     system_reset();
 }
 
-typedef void (*vector_t)(void);
-
 /* Exceptions 0..15; the board's interrupts follow in .isr_vector.irq. Every fault that is not enabled on its own
  * escalates to the hard fault; what nobody expects ends there as well, because it must be reported, not ignored. */
 __attribute__((section(".isr_vector"), used)) static const vector_t core_vectors[16] = {

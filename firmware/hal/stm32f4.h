@@ -2,9 +2,6 @@
  *
  * Registers: RM0390 (F446), RM0368 (F401), RM0383 (F411): RCC in chapter 6, PWR 5, FLASH 3, GPIO 7 or 8, USART 19 to 25.
  */
-#include "cortex_m.h"
-#include "hal.h"
-
 #define RCC_CR REG32(0x40023800u)
 #define RCC_PLLCFGR REG32(0x40023804u)
 #define RCC_CFGR REG32(0x40023808u)
@@ -54,16 +51,9 @@
 #error "name the serial port in board.c"
 #endif
 
-#define USART_SR REG32(USART_BASE + 0x00u)
-#define USART_DR REG32(USART_BASE + 0x04u)
-#define USART_BRR REG32(USART_BASE + 0x08u)
-#define USART_CR1 REG32(USART_BASE + 0x0Cu)
-#define USART_SR_RXNE_OR_ORE ((1u << 5) | (1u << 3))
-#define USART_SR_TC (1u << 6)
-#define USART_SR_TXE (1u << 7)
-#define USART_CR1_RUN ((1u << 13) | (1u << 5) | (1u << 3) | (1u << 2)) /* UE, RXNEIE, TE, RE */
+#include "stm32_usart.h"
+
 #define ALTERNATE_USART 7u
-#define BAUD 115200u
 
 const char hal_board_name[] = BOARD_NAME;
 const char hal_tick_unit[] = "cycle";
@@ -123,33 +113,8 @@ void hal_init(void) {
 #endif
     pin_to_usart(PIN_TX);
     pin_to_usart(PIN_RX);
-    USART_BRR = (USART_HZ + BAUD / 2u) / BAUD;
-    USART_CR1 = USART_CR1_RUN;
-    irq_line_enable(USART_IRQ);
+    usart_start(USART_HZ);
     cycle_counter_start();
 }
 
-void hal_uart_put(uint8_t byte) {
-    while (!(USART_SR & USART_SR_TXE)) {
-    }
-    USART_DR = byte;
-}
-
-void hal_uart_flush(void) {
-    while (!(USART_SR & USART_SR_TC)) {
-    }
-}
-
 uint32_t hal_ticks(void) { return DWT_CYCCNT; }
-
-static void usart_interrupt(void) {
-    if (USART_SR & USART_SR_RXNE_OR_ORE) { /* reading the data clears both; an overrun shows as a damaged command */
-        hal_uart_received((uint8_t)USART_DR);
-    }
-}
-
-typedef void (*vector_t)(void);
-
-__attribute__((section(".isr_vector.irq"), used)) static const vector_t irq_vectors[USART_IRQ + 1u] = {
-    [USART_IRQ] = usart_interrupt,
-};

@@ -15,8 +15,8 @@ from hil.device import Device, FaultError
 from hil.emulator import Emulator
 from hil.footprint import read_footprint
 from hil.measure import Measurer
-from hil.pio import upload_commands, upload_to_board
 from hil.recipe import board_names, load_board
+from hil.upload import upload_commands, upload_to_board
 from support.handmade import handmade_model
 from tfsparse.errors import UserError
 

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 
 import tfsparse.compiler
+from hil.accuracy import accuracy_of
 from hil.build import TooBigError
 from hil.device import Device
 from hil.emulator import _command
 from hil.footprint import read_footprint
 from hil.measure import Measurement, MeasurementError, Measurer
-from hil.measurer import accuracy_of, check_build, check_image
+from hil.measurement import check_image
 from hil.recipe import load_board
+from hil.targets import check_build
 from support.tflite_models import reference_outputs
 from tfsparse.compiler import compile_model
 from tfsparse.errors import UserError
@@ -182,7 +184,7 @@ def builder_image(measurer, digits_tflite, tmp_path):
 
     compiled = compile_model(digits_tflite, tmp_path / "model")
     source = ModelSource(compiled.directory, compiled.sources)
-    elf = measurer._builder.build(tmp_path / "firmware.elf", "sparse", source)
+    elf = measurer.images._builder.build(tmp_path / "firmware.elf", "sparse", source)
     return read_footprint(elf), compiled, elf
 
 
@@ -292,5 +294,3 @@ def test_a_serial_port_of_the_system(measurer, digits_tflite, builder_image, tmp
 def test_unknown_runtime_and_target():
     with pytest.raises(UserError, match="no runtime 'onnx'; use one of: sparse, tflm"):
         Measurer(runtime="onnx")
-    with pytest.raises(UserError, match="renode"):
-        Measurer(target="renode")

@@ -13,7 +13,7 @@ import pytest
 from hil import tflm
 from hil.device import Device
 from hil.emulator import Emulator
-from hil.measurer import MeasurementError
+from hil.measurement import MeasurementError
 from hil.recipe import load_board
 from support.tflite_models import convert, small_digits_like_tflite
 from tfsparse.errors import UserError
@@ -56,7 +56,7 @@ def test_a_new_model_needs_no_new_image(tflm_measurer, measurement, tmp_path):
     """Only the content of the slot changes: neither compiler nor linker runs; a measurement takes about a second."""
     images = sorted((tflm_measurer._workdir / "tflm").rglob("firmware.elf"))
     times = [image.stat().st_mtime_ns for image in images]
-    objects = sorted(path.name for path in tflm_measurer._builder.cache.glob("*.o"))
+    objects = sorted(path.name for path in tflm_measurer.images._builder.cache.glob("*.o"))
     seconds = []
     for seed in (1, 2, 3):
         path = tmp_path / f"{seed}.tflite"
@@ -67,7 +67,7 @@ def test_a_new_model_needs_no_new_image(tflm_measurer, measurement, tmp_path):
         seconds.append(time.monotonic() - start)
     assert sorted((tflm_measurer._workdir / "tflm").rglob("firmware.elf")) == images
     assert [image.stat().st_mtime_ns for image in images] == times
-    assert sorted(path.name for path in tflm_measurer._builder.cache.glob("*.o")) == objects
+    assert sorted(path.name for path in tflm_measurer.images._builder.cache.glob("*.o")) == objects
     assert min(seconds) < 1.5
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from hil import device as device_module
-from hil import measurer as measurer_module
+from hil import session
 from hil.build import Builder, ModelSource
 from hil.device import Device, DeviceError, FaultError, SilenceError
 from hil.emulator import Emulator, start_detached, stop_detached
@@ -48,7 +48,7 @@ def uploaded(digits_tflite, tmp_path_factory):
 def impatient(monkeypatch):
     """Waits of seconds instead of minutes: on a bad line each lost closing word costs one."""
     monkeypatch.setattr(device_module.Device.__init__, "__kwdefaults__", {"name": None, "patience": 1.0})
-    monkeypatch.setattr(measurer_module, "INFERENCE_PATIENCE", 1.0)
+    monkeypatch.setattr(session, "INFERENCE_PATIENCE", 1.0)
 
 
 def figures(measurement):
@@ -121,14 +121,14 @@ RESET = "*(volatile uint32_t *)0xE000ED0Cu = 0x05FA0004u; for (;;) {}"
 def test_a_reset_in_the_middle_of_an_inference(tmp_path):
     with running(tmp_path, body=RESET) as (_, device):
         with pytest.raises(FaultError, match="the firmware restarted during"):
-            measurer_module._run_input(device, bytes(16))
+            session.run_input(device, bytes(16))
         assert device.model() == "handmade"
 
 
 def test_a_hard_fault_is_reported_with_its_registers_and_not_tried_again(tmp_path):
     with running(tmp_path, body='__asm volatile(".short 0xde00");') as (_, device):
         with pytest.raises(FaultError, match=r"Hard fault: sp=0x\w{8} pc=0x\w{8} lr=0x\w{8} r0=0x.* cfsr=0x\w{8}"):
-            measurer_module._run_input(device, bytes(16))
+            session.run_input(device, bytes(16))
         assert device.memory().ticks == 0  # since its restart it has run nothing
 
 

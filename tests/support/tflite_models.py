@@ -15,6 +15,7 @@ from types import ModuleType
 
 import numpy as np
 
+from hil.reference import open_interpreter
 from tfsparse.compiler.flatbuffer import root
 
 
@@ -289,14 +290,7 @@ def reference_outputs(
     Float borders are crossed exactly, as an int8 value dequantised and quantised again is itself; they need the
     (scale, zero point) of the int8 tensors behind them.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(
-        model_content=tflite,
-        num_threads=1,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-    )
-    interpreter.allocate_tensors()
+    interpreter = open_interpreter(tflite)
     source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     outputs = []
     for sample in inputs:

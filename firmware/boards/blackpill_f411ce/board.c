@@ -1,7 +1,8 @@
 /* Black Pill F411CE: STM32F411CE, Cortex-M4F (reference manual RM0383).
  *
  * Not run on hardware here: written from the manual, compiled, never flashed.
- * Clock: 96 MHz from the internal 16 MHz, as crystals differ between makers. Serial port: USART1 on PA9 (TX) and PA10 (RX); a USB-to-serial adapter of 3.3 V is needed.
+ * Clock: 96 MHz from the internal 16 MHz, as crystals differ between makers. Serial port: USART1 on PA9 (TX) and
+ * PA10 (RX); a USB-to-serial adapter of 3.3 V is needed.
  */
 #define CLOCK_MHZ 96u
 #define PLL_SOURCE_HSE 0u

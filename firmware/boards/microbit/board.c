@@ -76,8 +76,4 @@ static void uart_interrupt(void) {
     }
 }
 
-typedef void (*vector_t)(void);
-
-__attribute__((section(".isr_vector.irq"), used)) static const vector_t irq_vectors[UART_IRQ + 1u] = {
-    [UART_IRQ] = uart_interrupt,
-};
+BOARD_INTERRUPT(UART_IRQ, uart_interrupt);

@@ -1,7 +1,8 @@
 /* Nucleo-F401RE: STM32F401RE, Cortex-M4F (reference manual RM0368, board manual UM1724).
  *
  * Not run on hardware here: written from the manual, compiled, never flashed.
- * Clock: 84 MHz from the 8 MHz that the ST-LINK gives (HSE bypass). Serial port: USART2 on PA2 and PA3, which the ST-LINK carries to USB.
+ * Clock: 84 MHz from the 8 MHz that the ST-LINK gives (HSE bypass). Serial port: USART2 on PA2 and PA3, which the
+ * ST-LINK carries to USB.
  */
 #define CLOCK_MHZ 84u
 #define PLL_SOURCE_HSE 1u

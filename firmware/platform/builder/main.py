@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from SCons.Script import COMMAND_LINE_TARGETS, DefaultEnvironment
@@ -16,6 +17,7 @@ from hil import pio  # noqa: E402  (found only through the line above)
 from hil.build import link_error  # noqa: E402
 from hil.emulator import stop_detached  # noqa: E402
 from hil.recipe import TOOLCHAIN, TOOLCHAIN_HINT, load_board  # noqa: E402
+from hil.upload import DEFAULT_TOOL, upload_to_board  # noqa: E402
 from tfsparse.errors import UserError  # noqa: E402
 
 build_dir = Path(env.subst("$BUILD_DIR"))
@@ -36,20 +38,17 @@ def port():
 
 
 def upload(target, source, env):
-    hardware = load_board(board)
-    if hardware.qemu_machine is None:
-        tool = os.environ.get("TFSPARSE_UPLOAD") or env.GetProjectOption("custom_upload", "openocd")
-        try:
-            pio.upload_to_board(Path(str(source[0])), hardware, tool)
-        except UserError as error:
-            fail(error)
-        print("The firmware runs on the board; measure it with: python -m hil.measure --port /dev/ttyACM0")
-        return
+    hardware, elf = load_board(board), Path(str(source[0]))
     try:
-        url = pio.upload_to_emulator(Path(str(source[0])), board, port(), state)
+        if hardware.qemu_machine is None:
+            tool = os.environ.get("TFSPARSE_UPLOAD") or env.GetProjectOption("custom_upload", DEFAULT_TOOL)
+            upload_to_board(elf, hardware, tool, pio.slot_beside(elf))
+            print("The firmware runs on the board; measure it with: python -m hil.measure --port /dev/ttyACM0")
+        else:
+            url = pio.upload_to_emulator(elf, board, port(), state)
+            print(f"The firmware runs on {url}; talk to it with: pio device monitor; end it with: pio run -t stop")
     except UserError as error:
         fail(error)
-    print(f"The firmware runs on {url}; talk to it with: pio device monitor; end it with: pio run -t stop")
 
 
 def link(target, source, env):
@@ -75,41 +74,30 @@ if platform_dir != (project / "firmware" / "platform").resolve():
 if not env.WhereIs(TOOLCHAIN + "gcc"):
     fail(f"{TOOLCHAIN}gcc is not on PATH; install it with: {TOOLCHAIN_HINT}")
 
-model = os.environ.get("TFSPARSE_MODEL", env.GetProjectOption("custom_model", ""))
-name = os.environ.get("TFSPARSE_NAME") or env.GetProjectOption("custom_model_name", "model")
+request = pio.Request.of(env.GetProjectOption)
 if set(COMMAND_LINE_TARGETS) == {"stop"}:
-    model = ""  # ending the emulator needs no model
+    request = replace(request, model="")  # ending the emulator needs no model
 try:
-    recipe = pio.image_recipe(board, model, project, build_dir, name)
+    recipe = pio.image_recipe(board, request, project, build_dir)
 except UserError as error:
     fail(error)
 
 env.Replace(
     CC=TOOLCHAIN + "gcc",
     CXX=TOOLCHAIN + "g++",
+    LINK=TOOLCHAIN + "gcc",
     AR=TOOLCHAIN + "ar",
     AS=TOOLCHAIN + "as",
     SIZETOOL=TOOLCHAIN + "size",
     PROGNAME="firmware",
     PROGSUFFIX=".elf",
-    CCFLAGS=list(recipe.compile_flags),
-    CPPPATH=[str(path) for path in recipe.include_dirs],
-    LINKFLAGS=list(recipe.link_flags),
     LINKCOM=env.Action(link, "Linking $TARGET"),
-    LDSCRIPT_PATH=str(recipe.linker_script),
     SIZEPRINTCMD="$SIZETOOL -B -d $SOURCES",
     SIZECHECKCMD="$SIZETOOL -A -d $SOURCES",
     SIZEPROGREGEXP=r"^(?:\.isr_vector|\.text|\.rodata|\.data)\s+([0-9]+).*",
     SIZEDATAREGEXP=r"^(?:\.data|\.bss|\.stack)\s+([0-9]+).*",
-    # The sources come from the recipe, in its order, not from a scan of src_dir.
-    SRC_FILTER=["-<*>"],
 )
-env.Append(
-    PIOBUILDFILES=[
-        env.Object(str(build_dir / "objects" / source.parent.name / (source.stem + ".o")), str(source))
-        for source in recipe.sources
-    ]
-)
+pio.add_image(env, recipe, build_dir)
 
 program = env.BuildProgram()
 env.Default(program)

@@ -1,0 +1,192 @@
+"""Where a model is measured: an emulator started for each image, or a serial port with whatever is behind it.
+
+A target's name is `emulator` (QEMU), `renode`, or a serial port (/dev/ttyACM0, socket://host:port, any URL of
+pyserial). BOARD@ before it names the board: for an emulator one that is not the default, for a port one that is blank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from hil.device import Device, DeviceError
+from hil.emulator import HOST, Emulator, running_detached, start_detached
+from hil.measurement import MeasurementError
+from hil.recipe import DEFAULT_BOARD, Board, board_named, load_board
+from hil.renode import Renode
+from hil.upload import chosen_tool, upload_to_board
+from tfsparse.errors import UserError
+
+if TYPE_CHECKING:
+    from hil.images import Image
+
+EMULATORS = {"emulator": Emulator, "renode": Renode}
+STATE = Path(__file__).resolve().parents[1] / ".pio"  # where the emulators of `pio run -t upload` are noted
+
+
+class Target(Protocol):
+    """One place where images run."""
+
+    name: str
+
+    def board(self) -> Board:
+        """What is there."""
+        ...
+
+    def holding(self, image: Image, tflite: Path) -> Iterator[Device]:
+        """A context manager: the device, at rest, with exactly this image and its model."""
+        ...
+
+
+def split_name(name: str) -> tuple[str | None, str]:
+    """(board, port) of [BOARD@]PORT."""
+    board, at, port = name.rpartition("@")
+    # A URL may hold an @ of its own.
+    return (board, port) if at and "/" not in board else (None, name)
+
+
+def open_target(name: str, board: str | None = None, *, upload: bool = False) -> Target:
+    """The target of that name.
+
+    Args:
+        board: folder of firmware/boards; wins over one before the @.
+        upload: put images on the device behind a serial port; else it must hold them already.
+
+    Raises UserError for a board that there is not.
+    """
+    named, port = split_name(name)
+    chosen = load_board(board or named) if board or named else None
+    if port in EMULATORS:
+        return EmulatorTarget(name, port, chosen or load_board(DEFAULT_BOARD))
+    return PortTarget(name, port, chosen, upload)
+
+
+@dataclass
+class EmulatorTarget:
+    """An emulator of its own for each image."""
+
+    name: str
+    kind: str  # of EMULATORS
+    _board: Board
+
+    def board(self) -> Board:
+        return self._board
+
+    @contextmanager
+    def holding(self, image: Image, tflite: Path) -> Iterator[Device]:
+        with EMULATORS[self.kind](image.elf, self._board, image.slot) as emulator:
+            try:
+                with Device(emulator.url, name=f"the {self.kind}".replace("the renode", "Renode")) as device:
+                    if emulator.keeps_banner:
+                        device.wait_ready()
+                    else:
+                        device.settle()
+                    _check(device, image, self.name, tflite)
+                    yield device
+            except DeviceError as error:
+                if complaint := emulator.complaint():
+                    raise MeasurementError(f"the {self.kind} ended during the measurement: {complaint}") from error
+                raise
+
+
+@dataclass
+class PortTarget:
+    """A serial port. Its firmware tells which board it is, where nobody else does."""
+
+    name: str
+    url: str
+    _board: Board | None
+    upload: bool
+
+    def board(self) -> Board:
+        """Raises DeviceError where the port cannot be opened or no firmware of ours answers."""
+        if self._board is None:
+            with Device(self.url) as device:
+                device.settle()
+                told = device.board()
+            found = board_named(told)
+            if found is None:
+                raise MeasurementError(f"{self.url} says that it is '{told}', which is no folder of firmware/boards/")
+            self._board = load_board(found)
+        return self._board
+
+    @contextmanager
+    def holding(self, image: Image, tflite: Path) -> Iterator[Device]:
+        if self.upload:
+            self._put(image)
+        with Device(self.url) as device:
+            device.settle()
+            _check(device, image, self.name, tflite)
+            yield device
+
+    def _put(self, image: Image) -> None:
+        """Whatever of the image is not on the device yet. It may be blank, or hold a firmware that hangs."""
+        try:
+            with Device(self.url) as device:
+                has_elf = device.synchronise() == image.footprint.build_id
+                if has_elf and (image.slot is None or device.memory().slot_crc == image.slot_crc):
+                    return
+        except DeviceError:
+            has_elf = False
+        if port := self._own_emulator():
+            start_detached(image.elf, self.board(), port, STATE, image.slot)
+        elif "://" in self.url:
+            raise MeasurementError(
+                f"{self.url} runs another firmware, and only a board on a serial port or an emulator of "
+                "`pio run -t upload` can be given a new one from here"
+            )
+        else:
+            elf = None if has_elf else image.elf
+            upload_to_board(elf, self.board(), chosen_tool(), image.slot, usb_serial(self.url))
+
+    def _own_emulator(self) -> int | None:
+        """The TCP port, where an emulator of `pio run -t upload` is behind it."""
+        start, _, port = self.url.rpartition(":")
+        if start == f"socket://{HOST}" and port.isdigit() and running_detached(int(port), STATE):
+            return int(port)
+        return None
+
+
+def usb_serial(port: str) -> str | None:
+    """Serial number of the USB device behind a port, which for an ST-LINK is that of the programmer."""
+    from serial.tools import list_ports
+
+    return next((found.serial_number for found in list_ports.comports() if found.device == port), None)
+
+
+def _check(device: Device, image: Image, name: str, tflite: Path) -> None:
+    check_build(device.build_id(), image.footprint.build_id, name, tflite)
+    image.check_slot(device.memory(), name, tflite)
+
+
+def check_build(found: str, wanted: str, target: str, tflite: Path) -> None:
+    """The device must run exactly the image whose ELF the sizes are read from."""
+    if found != wanted:
+        raise MeasurementError(
+            f"{target} runs another firmware (build {found[:12]}) than the one with {tflite} (build {wanted[:12]}); "
+            f"upload it first: TFSPARSE_MODEL={tflite} pio run -t upload"
+        )
+
+
+def target_names(text: str) -> tuple[str, ...]:
+    """The names in a list such as emulator,emulator. Raises UserError where there is none."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise UserError("no target is named; use emulator, renode, or a serial port such as /dev/ttyACM0")
+    return names
+
+
+def common_board(names: tuple[str, ...]) -> Board:
+    """The board behind all targets: figures of different chips, or of a chip and an emulator, cannot be compared.
+
+    Raises UserError where they differ, and DeviceError where a port does not answer.
+    """
+    boards = {name: open_target(name).board() for name in names}
+    (first, board), *others = boards.items()
+    for name, other in others:
+        if other.name != board.name:
+            raise UserError(f"{first} is a {board.name} and {name} a {other.name}: name targets of one kind")
+    return board
