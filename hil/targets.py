@@ -6,6 +6,7 @@ pyserial). BOARD@ before it names the board: for an emulator one that is not the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -172,21 +173,45 @@ def check_build(found: str, wanted: str, target: str, tflite: Path) -> None:
 
 
 def target_names(text: str) -> tuple[str, ...]:
-    """The names in a list such as emulator,emulator. Raises UserError where there is none."""
+    """The names in a list such as emulator,emulator. Raises UserError where one is none, or names an unknown board."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise UserError("no target is named; use emulator, renode, or a serial port such as /dev/ttyACM0")
+    for name in names or ("",):
+        board, port = split_name(name)
+        if port not in EMULATORS and not re.match(r"/|\w+://|COM\d+$", port):
+            raise UserError(
+                f"'{name}' is no target; choose one of emulator, renode, or a serial port such as /dev/ttyACM0 or "
+                "socket://host:port"
+            )
+        if board is not None:
+            load_board(board)
     return names
 
 
 def common_board(names: tuple[str, ...]) -> Board:
-    """The board behind all targets: figures of different chips, or of a chip and an emulator, cannot be compared.
+    """The board behind all targets: figures of different chips or emulators cannot be compared.
 
     Raises UserError where they differ, and DeviceError where a port does not answer.
     """
-    boards = {name: open_target(name).board() for name in names}
+    return _the_one({name: open_target(name).board() for name in names})
+
+
+def board_by_name(names: tuple[str, ...]) -> Board:
+    """The same where ports cannot be opened, being another machine's: their names must tell."""
+    boards = {}
+    for name in names:
+        board, port = split_name(name)
+        if board is None and port not in EMULATORS:
+            raise UserError(f"which board is behind {name} cannot be asked from here; name it: nucleo_f446re@{name}")
+        boards[name] = load_board(board or DEFAULT_BOARD)
+    return _the_one(boards)
+
+
+def _the_one(boards: dict[str, Board]) -> Board:
     (first, board), *others = boards.items()
     for name, other in others:
-        if other.name != board.name:
-            raise UserError(f"{first} is a {board.name} and {name} a {other.name}: name targets of one kind")
+        if other.name != board.name or (split_name(name)[1] == "renode") != (split_name(first)[1] == "renode"):
+            raise UserError(
+                f"figures of {first} ({board.name}) and of {name} ({other.name}) cannot be compared: name targets of "
+                "one kind"
+            )
     return board

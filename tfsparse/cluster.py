@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from hil.targets import EMULATORS, split_name, target_names
 from tfsparse.errors import UserError
 from tfsparse.job import Evaluate, Job, Outcome, run_job, unfinished
 from tfsparse.quiet import quietly
@@ -54,8 +55,9 @@ _OWN = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
 
 
 def resource_of(target: str) -> str:
-    """The Ray resource that a node has where models can be measured on this target."""
-    return target if target in ("emulator", "renode") else "board"
+    """The Ray resource that a node has where models can be measured on this target, or this list of them."""
+    kinds = {split_name(name)[1] for name in target_names(target)}
+    return next(iter(kinds)) if len(kinds) == 1 and kinds <= set(EMULATORS) else "board"
 
 
 class RayCluster:
@@ -106,9 +108,10 @@ class RayCluster:
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
 
     def _start_ray(self) -> None:
+        resource = resource_of(self.target)
         self._ray.init(
             num_cpus=self.count,
-            resources={resource_of(self.target): self.count if self.target == "emulator" else 1},
+            resources={resource: self.count if resource == "emulator" else len(target_names(self.target))},
             object_store_memory=_STORE_BYTES,
             include_dashboard=False,
             _node_ip_address="127.0.0.1",
@@ -263,14 +266,14 @@ _measurers: dict[str, Any] = {}
 def _measure(target: str, model: bytes, inputs: np.ndarray | None):
     """The task: what a measurer of this process finds, or the error that it raises (Ray would bury its sentence in a
     traceback)."""
-    from hil.measure import Measurer
+    from hil.pool import open_measurer
 
     if target not in _measurers:
         import atexit
 
         folder = tempfile.TemporaryDirectory(prefix="tfsparse-")
         atexit.register(folder.cleanup)
-        _measurers[target] = Measurer(target=target, runtime="sparse", workdir=Path(folder.name))
+        _measurers[target] = open_measurer(target, "sparse", Path(folder.name), upload=True)
     with tempfile.TemporaryDirectory(prefix="tfsparse-") as name:
         path = Path(name) / "model.tflite"
         path.write_bytes(model)

@@ -152,9 +152,10 @@ class Settings:
     started: str
     command: str
     data_note: str = ""
+    board: str = "stm32f405_qemu"  # behind the target: figures of different chips cannot be compared
     format: int = FORMAT
 
-    IDENTITY = ("dataset", "rule", "data_shape", "classes", "budgets", "seed", "target")
+    IDENTITY = ("dataset", "rule", "data_shape", "classes", "budgets", "seed", "board")
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "data_shape": list(self.data_shape), "budgets": self.budgets.to_json()}

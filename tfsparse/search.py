@@ -42,8 +42,7 @@ FINAL_SEEDS = 3
 # A polish takes about as long as a trial.
 POLISHED = 3
 
-# What the chips have: a model bigger than that is turned away before it is trained.
-CHIPS = {"emulator": Budgets(flash=1024 * 1024, ram=128 * 1024)}
+DEFAULT_TARGET = "emulator"
 
 _PACKAGES = ("tfsparse", "tensorflow", "keras", "keras-tuner", "ai-edge-litert", "numpy", "scipy", "moocore")
 
@@ -67,7 +66,13 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--minutes", type=float, metavar="M", help="end after so many minutes of searching")
     one.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same proposals (0)")
-    one.add_argument("--target", metavar="T", help=f"where models are measured: {', '.join(CHIPS)} (the default)")
+    one.add_argument(
+        "--target",
+        metavar="T",
+        help="where models are measured: emulator (the default), renode, or a serial port with a board, which is "
+        "flashed with each model; several, such as /dev/ttyACM0,/dev/ttyACM1, where one stands in for another; "
+        "BOARD@T for another board, such as microbit@emulator",
+    )
     one.add_argument("--workers", type=int, metavar="W", help="candidates at a time, with Ray (1: without it)")
     one.add_argument("--address", metavar="A", help="the Ray cluster to work on, such as auto or 10.0.0.1:6379")
     one.add_argument(
@@ -120,8 +125,10 @@ class Options:
             raise UserError(f"--final-seeds {given.final_seeds}: give at least 1")
         if given.polish is not None and given.polish < 0:
             raise UserError(f"--polish {given.polish}: give 0 or more")
-        if given.target is not None and given.target not in CHIPS:
-            raise UserError(f"--target {given.target} is unknown: choose one of {', '.join(CHIPS)}")
+        if given.target is not None:
+            from hil.targets import target_names
+
+            target_names(given.target)
         flash = None if given.budget_flash is None else parse_bytes(given.budget_flash)
         ram = None if given.budget_ram is None else parse_bytes(given.budget_ram)
         return cls(
@@ -200,7 +207,7 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
         classes=len(dataset.class_names),
         budgets=budgets,
         seed=seed,
-        target=target or next(iter(CHIPS)),
+        target=target or DEFAULT_TARGET,
         trials=trials,
         minutes=minutes,
         versions={name: _version(name) for name in _PACKAGES},
@@ -208,6 +215,7 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=shlex.join(["python", "-m", "tfsparse.search", *sys.argv[1:]]),
         data_note=dataset.note,
+        board=_board(target or DEFAULT_TARGET, away=options.address is not None),
     )
     if earlier is not None:
         for name in Settings.IDENTITY:
@@ -219,6 +227,21 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
                 )
         settings = replace(settings, started=earlier.started)
     return settings
+
+
+def _board(target: str, away: bool) -> str:
+    """The board behind the target, which for a serial port is asked; `away`: the port is another machine's."""
+    from hil.targets import board_by_name, common_board, target_names
+
+    return (board_by_name if away else common_board)(target_names(target)).name
+
+
+def _chip(settings: Settings) -> Budgets:
+    """What the chip has: a model bigger than that is turned away before it is trained."""
+    from hil.recipe import load_board
+
+    board = load_board(settings.board)
+    return Budgets(flash=board.flash_size, ram=board.ram_size)
 
 
 def _version(package: str) -> str:
@@ -234,7 +257,7 @@ def _check_budgets(settings: Settings) -> None:
 
     least = DesignSpace(settings.data_shape, settings.classes).least
     image = "x".join(map(str, settings.data_shape))
-    chip = CHIPS[settings.target]
+    chip = _chip(settings)
     if least.ram > chip.ram:
         raise UserError(
             f"images of {image} need at least {least.ram} bytes of RAM and the chip has {chip.ram}: "
@@ -306,7 +329,7 @@ def _workshop(settings: Settings, options: Options, dataset: Dataset) -> Iterato
     """One worker is this process, with the target held for the whole search; more of them are Ray's."""
     import tempfile
 
-    from hil.measure import Measurer
+    from hil.pool import open_measurer
     from tfsparse.workers import Inline
 
     if options.address is not None or (options.workers or 1) > 1:
@@ -318,7 +341,7 @@ def _workshop(settings: Settings, options: Options, dataset: Dataset) -> Iterato
     # Not in the run folder: what a kill leaves behind here is no one's.
     with (
         tempfile.TemporaryDirectory(prefix="tfsparse-") as workdir,
-        Measurer(target=settings.target, runtime="sparse", workdir=Path(workdir)) as measurer,
+        open_measurer(settings.target, "sparse", Path(workdir), upload=True) as measurer,
     ):
         yield Workshop(measurer, lambda cache: Inline(evaluator(dataset, measurer=measurer, cache=cache)))
 
@@ -366,7 +389,7 @@ def search(folder: RunFolder, workers: Workers, console, interrupts: Interrupts 
     from tfsparse.space import DesignSpace
 
     settings = folder.settings
-    hard = settings.budgets.tighter(CHIPS[settings.target])
+    hard = settings.budgets.tighter(_chip(settings))
     space = DesignSpace(settings.data_shape, settings.classes, hard)
     seconds = None if settings.minutes is None else 60 * settings.minutes
     oracle = SparseOracle(space, settings.budgets, Goal(settings.trials, seconds), settings.seed)
