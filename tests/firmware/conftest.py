@@ -10,8 +10,9 @@ import pytest
 
 from hil.build import Builder
 from hil.device import Device
-from hil.emulator import Emulator
 from hil.recipe import load_board
+from hil.targets import EMULATORS
+from support.emulators import emulator_class
 from support.handmade import handmade_model
 
 
@@ -20,9 +21,12 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
     return Builder(load_board(), tmp_path_factory.mktemp("objects"))
 
 
-@pytest.fixture(scope="module")
-def start(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Device]]:
+@pytest.fixture(scope="module", params=EMULATORS)
+def start(
+    request: pytest.FixtureRequest, builder: Builder, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Device]]:
     """start(**handmade_model's arguments) -> the device; start(baseline=True) without a model."""
+    emulate = emulator_class(request.param)
     with ExitStack() as stack:
 
         def build_and_start(baseline: bool = False, **model: object) -> Device:
@@ -31,7 +35,7 @@ def start(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Iterato
                 elf = builder.build(folder / "firmware.elf", "none")
             else:
                 elf = builder.build(folder / "firmware.elf", "sparse", handmade_model(folder / "model", **model))
-            emulator = stack.enter_context(Emulator(elf, builder.board))
+            emulator = stack.enter_context(emulate(elf, builder.board))
             device = stack.enter_context(Device(emulator.url, name="the emulator"))
             device.banner = device.wait_ready()
             return device

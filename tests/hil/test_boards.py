@@ -17,6 +17,7 @@ from hil.footprint import read_footprint
 from hil.measure import Measurer
 from hil.recipe import board_names, load_board
 from hil.upload import upload_commands, upload_to_board
+from support.emulators import emulator_class
 from support.handmade import handmade_model
 from tfsparse.errors import UserError
 
@@ -29,10 +30,11 @@ DIVE = (
 )
 
 
-@pytest.fixture(scope="module", params=EMULATED)
+@pytest.fixture(scope="module", params=[*EMULATED, "stm32f405_qemu@renode"])
 def board(request, tmp_path_factory):
     """(Board, start): start(**handmade_model's arguments) -> the device."""
-    board = load_board(request.param)
+    name, _, kind = request.param.partition("@")
+    board, emulate = load_board(name), emulator_class(kind or "emulator")
     folder: Path = tmp_path_factory.mktemp(board.name)
     builder = Builder(board, folder / "objects")
     with ExitStack() as stack:
@@ -41,9 +43,9 @@ def board(request, tmp_path_factory):
             number = len(list(folder.glob("image*")))
             image = folder / f"image{number}"
             elf = builder.build(image / "firmware.elf", "sparse", handmade_model(image / "model", **model))
-            emulator = stack.enter_context(Emulator(elf, board))
+            emulator = stack.enter_context(emulate(elf, board))
             device = stack.enter_context(Device(emulator.url, name=board.name))
-            device.wait_ready()
+            device.settle()
             return device
 
         yield board, start
@@ -65,6 +67,16 @@ def test_a_digits_model_runs_bit_exactly(name, digits_tflite, measurer, tmp_path
     # Cortex-M3 lacks the DSP extension that dense kernels use on -M4; -M0 knows still fewer instructions.
     most = 1.2 if name == "stm32vldiscovery" else 2.5
     assert here.instructions <= found.instructions < most * here.instructions
+
+
+def test_renode_gives_the_figures_that_qemu_gives(digits_tflite, measurer, tmp_path):
+    emulator_class("renode")
+    with Measurer("renode", workdir=tmp_path) as renode:
+        found = renode.measure(digits_tflite)
+    assert found.bit_exact
+    here = measurer.measure(digits_tflite)
+    assert (found.flash_model, found.ram_model) == (here.flash_model, here.ram_model)
+    assert found.instructions == pytest.approx(here.instructions, rel=0.01)
 
 
 def test_instructions_are_exact(board):
