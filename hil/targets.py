@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from hil.device import Device, DeviceError
+from hil.device import Device, DeviceError, SilenceError
 from hil.emulator import HOST, Emulator, running_detached, start_detached
 from hil.measurement import MeasurementError
 from hil.recipe import DEFAULT_BOARD, Board, board_named, load_board
@@ -106,7 +106,13 @@ class PortTarget:
         """Raises DeviceError where the port cannot be opened or no firmware of ours answers."""
         if self._board is None:
             with Device(self.url) as device:
-                device.settle()
+                try:
+                    device.settle()
+                except SilenceError as error:
+                    raise MeasurementError(
+                        f"no firmware of ours answers on {self.url}; check the cable, or say which board it is, as in "
+                        f"nucleo_f446re@{self.url}"
+                    ) from error
                 told = device.board()
             found = board_named(told)
             if found is None:
@@ -124,14 +130,12 @@ class PortTarget:
             yield device
 
     def _put(self, image: Image) -> None:
-        """Whatever of the image is not on the device yet. It may be blank, or hold a firmware that hangs."""
-        try:
-            with Device(self.url) as device:
-                has_elf = device.synchronise() == image.footprint.build_id
-                if has_elf and (image.slot is None or device.memory().slot_crc == image.slot_crc):
-                    return
-        except DeviceError:
-            has_elf = False
+        """Whatever of the image is not on the device yet."""
+        has_elf = False
+        with Device(self.url) as device, suppress(DeviceError):  # it may be blank, or hold a firmware that hangs
+            has_elf = device.synchronise() == image.footprint.build_id
+            if has_elf and (image.slot is None or device.memory().slot_crc == image.slot_crc):
+                return
         if port := self._own_emulator():
             start_detached(image.elf, self.board(), port, STATE, image.slot)
         elif "://" in self.url:

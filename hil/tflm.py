@@ -78,14 +78,14 @@ class Sources:
 
     @property
     def identity(self) -> str:
-        """Changes with any source or header that the library is made of."""
+        """Changes with any source or header that the library is made of, wherever they lie."""
         lite = self.root / "tensorflow" / "lite"
         folders = (lite / "micro", lite / "kernels" / "internal", lite / "core", lite / "c", lite / "schema")
         headers = [path for folder in folders for path in folder.rglob("*.h")]
-        digest = hashlib.sha256(str(self.root).encode())
+        digest = hashlib.sha256()
         for path in sorted({*self.framework, *self.kernels, *headers}):
             status = path.stat()
-            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+            digest.update(f"{path.relative_to(self.root)} {status.st_size} {status.st_mtime_ns}\n".encode())
         return digest.hexdigest()[:16]
 
 
@@ -203,8 +203,9 @@ def fetch() -> Path:
 def build_library(board: Board) -> Library:
     """The static library for the board's processor, kept in the cache by all that it depends on."""
     sources = find_sources()
-    flags = (*board.cpu_flags, *FLAGS, *(f"-I{path}" for path in sources.include_dirs))
+    flags = (*board.cpu_flags, *FLAGS)
     key = repr((gcc_version(), sources.identity, flags, CXX_FLAGS, FRAMEWORK_LEVEL, KERNEL_LEVEL))
+    includes = tuple(f"-I{path}" for path in sources.include_dirs)
     folder = CACHE / "libraries" / hashlib.sha256(key.encode()).hexdigest()[:16]
     archive = folder / "libtflm.a"
     kernels = {_member(path, sources): path for path in sources.kernels}
@@ -212,7 +213,7 @@ def build_library(board: Board) -> Library:
         with _alone(folder):
             if not archive.is_file():
                 members = kernels | {_member(path, sources): path for path in sources.framework}
-                _compile_all(archive, members, frozenset(kernels), flags, lenient=sources.current)
+                _compile_all(archive, members, frozenset(kernels), (*flags, *includes), lenient=sources.current)
     return Library(archive, sources, frozenset(kernels))
 
 

@@ -3,9 +3,11 @@ PlatformIO folder."""
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import socket
@@ -20,12 +22,15 @@ from hil.build import Builder
 from hil.device import Device
 from hil.emulator import running_detached, stop_detached
 from hil.footprint import read_footprint
-from hil.recipe import load_board
+from hil.recipe import board_names, load_board
 from support.handmade import handmade_model
 
 ROOT = Path(__file__).resolve().parents[2]
 PIO = Path(sys.executable).parent / "pio"
 ELF = Path(".pio/build/stm32f405_qemu/firmware.elf")
+
+ENVIRONMENTS = re.findall(r"^\[env:(\w+)\]", (ROOT / "platformio.ini").read_text(), re.MULTILINE)
+OFFLINE = [name for name in ENVIRONMENTS if not name.endswith("_online")]
 
 pytestmark = pytest.mark.skipif(not PIO.exists(), reason=f"no pio beside {sys.executable}: pip install platformio")
 
@@ -64,6 +69,17 @@ class Project:
             capture_output=True,
             text=True,
             timeout=120,
+            check=False,
+        )
+
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
             check=False,
         )
 
@@ -117,15 +133,7 @@ def test_a_models_name_reaches_the_firmware(project):
     with Device(project.url) as device:
         device.synchronise()
         assert device.model() == "digits-8x8"
-    measured = subprocess.run(
-        [sys.executable, "-m", "hil.measure", "--json"],
-        cwd=project.folder,
-        env=project.environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    measured = project.python("-m", "hil.measure", "--json")
     assert json.loads(measured.stdout)["bit_exact"], (
         measured.stderr
     )  # the image with this name was built again, to the bit
@@ -146,20 +154,93 @@ def test_pio_compiles_a_tflite_and_hil_measures_what_runs(project):
         ini.write_text(text)
     assert result.returncode == 0, result.stdout + result.stderr
     # Both from the copy: what runs, its ELF and its .tflite are found by the build id.
-    measured = subprocess.run(
-        [sys.executable, "-m", "hil.measure", "--json"],
-        cwd=project.folder,
-        env=project.environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    measured = project.python("-m", "hil.measure", "--json")
     assert measured.returncode == 0, measured.stderr
     record = json.loads(measured.stdout)
     assert record["bit_exact"] is True
     assert record["target"] == project.url
     assert record["flash_total"] == read_footprint(project.elf).flash_total
+
+
+def test_tflm_through_pio(project, tflm_sources):
+    """The interpreter in the image, the model in its slot; the image is the one that hil.measure builds, to the bit."""
+    from support.tflite_models import small_digits_like_tflite
+
+    (project.folder / "model.tflite").write_bytes(small_digits_like_tflite())
+    wanted = {"TFSPARSE_MODEL": "model.tflite", "TFSPARSE_RUNTIME": "tflm", "TFSPARSE_NAME": "digits"}
+    result = project.pio("run", "-t", "upload", **wanted)
+    assert result.returncode == 0, result.stdout + result.stderr
+    with Device(project.url) as device:
+        device.synchronise()
+        assert device.model() == "digits"
+        assert (device.memory().runtime, device.memory().failure) == ("tflm", 0)
+    measured = project.python("-m", "hil.measure", "--json")
+    assert measured.returncode == 0, measured.stderr
+    assert json.loads(measured.stdout)["runtime"] == "tflm"
+    # Another model needs no other image.
+    elf = project.elf.read_bytes()
+    (project.folder / "model.tflite").write_bytes(small_digits_like_tflite(seed=1))
+    assert project.pio("run", "-t", "upload", **wanted).returncode == 0
+    assert project.elf.read_bytes() == elf
+    assert json.loads(project.python("-m", "hil.measure", "--json").stdout)["max_difference"] <= 1
+    # Without it, the slot of before is gone.
+    assert project.pio("run", "-t", "upload").returncode == 0
+    assert not (project.elf.parent / "slot.bin").exists()
+
+
+@pytest.fixture
+def tflm_sources(project):
+    """TFLite Micro and its libraries from the cache of this checkout, where they are; a copy would be built anew."""
+    cache = ROOT / ".cache" / "tflm"
+    if not (cache / "tfmicro-0.1.0").is_dir():
+        pytest.skip("no TFLite Micro: make tflm")
+    link = project.folder / ".cache" / "tflm"
+    if not link.exists():
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(cache)
+
+
+def test_every_offline_environment_compiles(project):
+    result = project.pio("run", *(word for name in OFFLINE for word in ("-e", name)))
+    assert result.returncode == 0, result.stdout + result.stderr
+    for name in OFFLINE:
+        assert (project.folder / ".pio" / "build" / name / "firmware.elf").is_file()
+
+
+def test_pio_uploads_to_a_board(project, model, tmp_path):
+    """Only the command line: the tool writes down how it was called. There is no board here."""
+    tool = tmp_path / "openocd"
+    tool.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/call\n')
+    tool.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    result = project.pio("run", "-e", "nucleo_f446re", "-t", "upload", TFSPARSE_MODEL=str(model.directory), PATH=path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    call = (tmp_path / "call").read_text()
+    assert call.startswith("-f interface/stlink.cfg -f target/stm32f4x.cfg -c program {")
+    assert "nucleo_f446re/firmware.elf} verify" in call
+    assert project.pio("run", "-e", "nucleo_f446re", "-t", "upload", TFSPARSE_UPLOAD="dfu").returncode != 0
+
+
+def test_environments():
+    """Each board of firmware/boards has one that needs no internet; each real one also PlatformIO's own platform."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "platformio.ini")
+    assert set(OFFLINE) == set(board_names())
+    real = {name for name in board_names() if load_board(name).qemu_machine is None}
+    assert set(ENVIRONMENTS) - set(OFFLINE) == {f"{name}_online" for name in real}
+    assert config["platformio"]["default_envs"] == "stm32f405_qemu"
+
+
+def test_pio_understands_every_environment(project):
+    result = project.pio("project", "config", "--json-output")
+    assert result.returncode == 0, result.stderr
+    found = {section: dict(options) for section, options in json.loads(result.stdout)}
+    for name in ENVIRONMENTS:
+        options = found[f"env:{name}"]
+        online = name.endswith("_online")
+        assert options["board"] == name.removesuffix("_online")
+        assert options["platform"] == ("ststm32" if online else "symlink://firmware/platform")
+        assert options.get("extra_scripts", []) == (["pre:firmware/platform/online.py"] if online else [])
 
 
 def test_upload_replaces_and_stop_ends_the_emulator(project, model):

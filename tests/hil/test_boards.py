@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -15,8 +17,8 @@ from hil.device import Device, FaultError
 from hil.emulator import Emulator
 from hil.footprint import read_footprint
 from hil.measure import Measurer
-from hil.recipe import board_names, load_board
-from hil.upload import upload_commands, upload_to_board
+from hil.recipe import BOARDS, TOOLCHAIN, board_names, load_board
+from hil.upload import UploadError, upload_commands, upload_to_board
 from support.emulators import emulator_class
 from support.handmade import handmade_model
 from tfsparse.errors import UserError
@@ -160,18 +162,71 @@ def test_there_are_four_real_boards():
     assert set(REAL) >= {"nucleo_f446re", "nucleo_f401re", "nucleo_l476rg", "blackpill_f411ce"}
 
 
-def test_uploading_to_a_board(tmp_path, monkeypatch):
+# What a board's programmer is told: the tools here only write down how they were called.
+NOTE = '#!/bin/sh\necho "$(basename "$0") $*" >> "$(dirname "$0")/calls"\n'
+REFUSE = "#!/bin/sh\necho no device found >&2\nexit 1\n"
+
+
+def put_on_path(folder: Path, monkeypatch, *tools: str, text: str = NOTE) -> Path:
+    """Programs of these names come first on PATH; returns the file that holds their calls."""
+    folder.mkdir(exist_ok=True)
+    for tool in tools:
+        (folder / tool).write_text(text)
+        (folder / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder / "calls"
+
+
+def test_upload_tools_that_are_missing_or_fail(tmp_path, monkeypatch):
     board = load_board("nucleo_l476rg")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    for tool, package in (("openocd", "openocd"), ("st-flash", "stlink-tools")):
-        with pytest.raises(UserError, match=f"apt-get install {package}"):
-            upload_commands(tmp_path / "a.elf", board, tool)
-        (tmp_path / tool).write_text("#!/bin/sh\necho no device found >&2\nexit 1\n")
-        (tmp_path / tool).chmod(0o755)
-    (openocd,) = upload_commands(tmp_path / "a.elf", board, "openocd")
-    assert "target/stm32l4x.cfg" in openocd
-    assert upload_commands(tmp_path / "a.elf", board, "st-flash")[-1][-1] == "0x8000000"
-    with pytest.raises(UserError, match=r"openocd could not flash the board \(no device found\); is it connected"):
-        upload_to_board(tmp_path / "a.elf", board, "openocd")
-    with pytest.raises(UserError, match="custom_upload to one of: openocd, st-flash"):
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        for tool, package in (("openocd", "openocd"), ("st-flash", "stlink-tools")):
+            with pytest.raises(UploadError, match=f"apt-get install {package}"):
+                upload_commands(tmp_path / "a.elf", board, tool)
+    with pytest.raises(UploadError, match="custom_upload to one of: openocd, st-flash"):
         upload_commands(tmp_path / "a.elf", board, "dfu")
+    with pytest.raises(UploadError, match="no openocd_target"):
+        upload_to_board(tmp_path / "a.elf", load_board("microbit"), "openocd")
+    put_on_path(tmp_path / "bin", monkeypatch, "openocd", text=REFUSE)
+    with pytest.raises(UploadError, match=r"openocd could not flash the board \(no device found\); is it connected"):
+        upload_to_board(tmp_path / "a.elf", board, "openocd")
+
+
+def test_what_the_upload_tools_are_told(tmp_path, monkeypatch):
+    board = load_board("nucleo_f446re")
+    calls = put_on_path(tmp_path / "bin", monkeypatch, "openocd", "st-flash", TOOLCHAIN + "objcopy")
+    upload_to_board(Path("a.elf"), board, "openocd", Path("slot.bin"), serial="066C")
+    upload_to_board(None, board, "openocd", Path("slot.bin"))
+    upload_to_board(Path("a.elf"), board, "st-flash", Path("slot.bin"), serial="066C")
+    assert calls.read_text().splitlines() == [
+        "openocd -f interface/stlink.cfg -c adapter serial 066C -f target/stm32f4x.cfg -c program {a.elf} verify "
+        "-c program {slot.bin} 0x8040000 verify -c reset run -c exit",
+        "openocd -f interface/stlink.cfg -f target/stm32f4x.cfg -c program {slot.bin} 0x8040000 verify "
+        "-c reset run -c exit",
+        TOOLCHAIN + "objcopy -O binary a.elf a.bin",
+        "st-flash --serial 066C --reset write a.bin 0x8000000",
+        "st-flash --serial 066C --reset write slot.bin 0x8040000",
+    ]
+
+
+@pytest.fixture
+def clocked_board(tmp_path, monkeypatch) -> str:
+    """The emulated board, made to say that it counts cycles at 168 MHz."""
+    boards = tmp_path / "boards"
+    shutil.copytree(BOARDS, boards)
+    source = boards / "stm32f405_qemu" / "board.c"
+    text = source.read_text().replace('"instruction"', '"cycle"').replace("lap_unit = 1;", "lap_unit = 168;")
+    source.write_text(text)
+    # Includes go by the folder's place.
+    shutil.copytree(BOARDS.parent / "hal", tmp_path / "hal")
+    monkeypatch.setattr("hil.recipe.BOARDS", boards)
+    return "stm32f405_qemu"
+
+
+def test_a_board_that_counts_cycles_gives_milliseconds(clocked_board, digits_tflite, measurer, tmp_path):
+    with Measurer(workdir=tmp_path / "work", board=clocked_board) as there:
+        found = there.measure(digits_tflite)
+    instructions = measurer.measure(digits_tflite).instructions
+    assert (found.instructions, found.cycles) == (None, instructions)
+    assert found.milliseconds == pytest.approx(instructions / 168e3)

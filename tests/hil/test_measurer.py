@@ -23,6 +23,7 @@ from hil.measurement import check_image
 from hil.recipe import load_board
 from hil.targets import check_build
 from support.tflite_models import reference_outputs
+from support.tflite_writer import Writer
 from tfsparse.compiler import compile_model
 from tfsparse.errors import UserError
 
@@ -119,6 +120,34 @@ def model_with_border(io: str) -> bytes:
     x = tf.keras.layers.Dense(4, activation="softmax")(x)
     model = tf.keras.Model(inputs, x)
     return convert(model, np.random.default_rng(0).random((20, 6, 6, 1), np.float32), io=io)
+
+
+@pytest.mark.parametrize("runtime", ["sparse", "tflm"])
+def test_several_inputs_or_outputs_are_refused(tmp_path, runtime):
+    """The serial protocol has one buffer of each."""
+    model = Writer()
+    left, right = model.input((1, 4), 0.1), model.input((1, 4), 0.1)
+    both = model.tensor((1, 4), 0.2)
+    model.operator("ADD", [left, right], [both])
+    path = tmp_path / "two.tflite"
+    path.write_bytes(model.bytes([both]))
+    with (
+        Measurer(runtime=runtime, workdir=tmp_path) as measurer,
+        pytest.raises(UserError, match="2 inputs and 1 outputs"),
+    ):
+        measurer.measure(path)
+
+
+def test_a_model_that_answers_with_an_index(measurer, tmp_path):
+    """Bytes of an int32 are compared as they are, and the accuracy is that of the number."""
+    model = Writer()
+    scores, index = model.input((1, 5), 0.1), model.tensor((1,), dtype="int32")
+    model.operator("ARG_MAX", [scores, model.integers(1)], [index], outputType=2)
+    path = tmp_path / "index.tflite"
+    path.write_bytes(model.bytes([index]))
+    inputs = np.eye(5, dtype=np.int8)[[3, 0, 4, 2]]
+    found = measurer.measure(path, inputs, np.array([3, 0, 4, 1]))
+    assert (found.bit_exact, found.max_difference, found.accuracy) == (True, 0, 0.75)
 
 
 # ---- a wrong figure is never given ----
