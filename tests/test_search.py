@@ -53,6 +53,10 @@ def test_an_error_is_one_sentence_and_exit_code_two(tmp_path):
         (["--final-seeds", "0"], "give at least 1"),
         (["--seed", "-1"], "give 0 or more"),
         (["--target", "moon"], "choose one of emulator"),
+        (["--target", "socket://127.0.0.1:1"], "nothing answers on socket://127.0.0.1:1"),
+        (["--target", "emulator,microbit@emulator"], "cannot be compared"),
+        # The limits are those of the board that is named.
+        (["--target", "stm32vldiscovery@emulator", "--size", "120x120"], "the chip has 8192"),
         (["--size", "big"], "such as 32x32"),
         (["--budget-ram", "lots"], "such as 2048"),
         (["--budget-flash", "-5"], "such as 2048"),
