@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from hil.device import Device, DeviceError, SilenceError
+from hil.device import ATTEMPTS, Device, DeviceError, SilenceError
 from hil.emulator import HOST, Emulator, running_detached, start_detached
 from hil.measurement import MeasurementError
 from hil.recipe import DEFAULT_BOARD, Board, board_named, load_board
@@ -106,19 +106,23 @@ class PortTarget:
         """Raises DeviceError where the port cannot be opened or no firmware of ours answers."""
         if self._board is None:
             with Device(self.url) as device:
-                try:
-                    device.settle()
-                except SilenceError as error:
-                    raise MeasurementError(
-                        f"no firmware of ours answers on {self.url}; check the cable, or say which board it is, as in "
-                        f"nucleo_f446re@{self.url}"
-                    ) from error
-                told = device.board()
-            found = board_named(told)
-            if found is None:
-                raise MeasurementError(f"{self.url} says that it is '{told}', which is no folder of firmware/boards/")
-            self._board = load_board(found)
+                self._board = load_board(self._ask(device))
         return self._board
+
+    def _ask(self, device: Device) -> str:
+        """The board's name, asked again where the line has damaged it."""
+        try:
+            for _ in range(ATTEMPTS):
+                device.settle()
+                with suppress(DeviceError):
+                    if found := board_named(device.board()):
+                        return found
+        except SilenceError as error:
+            raise SilenceError(
+                f"no firmware of ours answers on {self.url}; check the cable, or say which board it is, as in "
+                f"nucleo_f446re@{self.url}"
+            ) from error
+        raise MeasurementError(f"{self.url} does not say which board of firmware/boards/ it is; name it: BOARD@PORT")
 
     @contextmanager
     def holding(self, image: Image, tflite: Path) -> Iterator[Device]:

@@ -182,7 +182,6 @@ def test_tflm_through_pio(project, tflm_sources):
     (project.folder / "model.tflite").write_bytes(small_digits_like_tflite(seed=1))
     assert project.pio("run", "-t", "upload", **wanted).returncode == 0
     assert project.elf.read_bytes() == elf
-    assert json.loads(project.python("-m", "hil.measure", "--json").stdout)["max_difference"] <= 1
     # Without it, the slot of before is gone.
     assert project.pio("run", "-t", "upload").returncode == 0
     assert not (project.elf.parent / "slot.bin").exists()
