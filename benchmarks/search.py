@@ -6,7 +6,8 @@ Problems: `table` is benchmarks/digits_table.csv, candidates that were really tr
 `shallow` and `deep` are formulas over the same conditional space, sizes from shapes and errors from a made-up structure
 with noise. Minimised are the logarithms of error, flash_model and ram_model; the hypervolume is taken against a fixed
 reference (the error that a fifth of the known candidates stay below; the flash and RAM that a tenth of those exceed)
-and divided by that of all candidates known.
+and divided by that of all candidates known. The reference's error is told to all, as the user's least accuracy: to
+ours as a budget, to Optuna's samplers as a constraint, to the others as a penalty.
 
 Everyone proposes points of the same space. On the table a point stands for the nearest row that this search has not had
 (distance over the parameters that exist in either); ours, which scores a pool of candidates, has the unseen rows as its
@@ -64,6 +65,15 @@ class Problem:
         error = float(np.quantile([one.error for one in self.known], 0.2))
         useful = np.array([one.log for one in self.known if one.error <= error])
         return np.array([np.log(error), *np.quantile(useful[:, 1:], 0.9, axis=0)])
+
+    def violation(self, objectives: Objectives) -> float:
+        """How far the error is above what is of use, in the logarithm; 0 where it is not."""
+        return max(0.0, float(objectives.log[0] - self.reference[0]))
+
+    @property
+    def budgets(self) -> Budgets:
+        """What ours is told."""
+        return Budgets(error=float(np.exp(self.reference[0])))
 
     @cached_property
     def span(self) -> np.ndarray:
@@ -172,7 +182,7 @@ Method = Iterator[Candidate]
 
 def ours(problem: Problem, trials: int, seed: int) -> Method:
     """The search's own proposer."""
-    proposer = Proposer(SPACE, Budgets(), seed) if not isinstance(problem, Table) else _Rows(problem, seed)
+    proposer = Proposer(SPACE, problem.budgets, seed) if not isinstance(problem, Table) else _Rows(problem, seed)
     observed: list[Observation] = []
     known: set[Candidate] = set()
     while True:
@@ -187,11 +197,14 @@ class _Rows(Proposer):
     """The proposer with the table's unseen rows for a pool."""
 
     def __init__(self, table: Table, seed: int):
-        super().__init__(SPACE, Budgets(), seed)
+        super().__init__(SPACE, table.budgets, seed)
         self._candidates = table.candidates
 
     def _pool(self, stage, succeeded, known, rng):
         return [Proposal(one, stage.name, 1.0) for one in self._candidates if one not in known]
+
+    def _morphs(self, proposal, rng):
+        return []
 
     def _quasi_random(self, known, rng):
         left = [one for one in self._candidates if one not in known]
@@ -208,19 +221,25 @@ def random(problem: Problem, trials: int, seed: int) -> Method:
 def evolution(problem: Problem, trials: int, seed: int, population: int = 20, tournament: int = 6) -> Method:
     """Ageing evolution (Real et al. 2019), each tournament under random weights (Liberis et al. 2021, uNAS)."""
     rng = np.random.default_rng(seed)
-    living: list[tuple[Candidate, np.ndarray]] = []
+    living: list[tuple[Candidate, Objectives]] = []
     while True:
         if len(living) < population:
             child = SPACE.sample(rng)
         else:
             weights = rng.random(3)
             rivals = rng.choice(len(living), tournament, replace=False)
-            best = living[min(rivals, key=lambda rival: float(weights @ living[rival][1]))][0]
+            fittest = min((living[rival] for rival in rivals), key=lambda one: _penalised(problem, one[1], weights))
+            best = fittest[0]
             morph = neighbour(SPACE, best, rng, list(FAMILIES))
             child = morph.candidate if morph is not None else SPACE.sample(rng)
         answer = yield child
         if answer is not None:
-            living = [*living, (answer[0], answer[1].log)][-population:]
+            living = [*living, answer][-population:]
+
+
+def _penalised(problem: Problem, objectives: Objectives, weights: np.ndarray) -> float:
+    """A weighted sum to minimise, in which no size makes up for an error that is of no use."""
+    return float(weights @ problem.normalised([objectives])[0] + weights.sum() * problem.violation(objectives))
 
 
 def keras_tuner_bayesian(problem: Problem, trials: int, seed: int) -> Method:
@@ -252,12 +271,12 @@ def keras_tuner_bayesian(problem: Problem, trials: int, seed: int) -> Method:
         if answer is None:
             trial.status = kt_trial.TrialStatus.INVALID
         else:
-            oracle.update_trial(trial.trial_id, {"score": float(problem.normalised([answer[1]]).sum())})
+            oracle.update_trial(trial.trial_id, {"score": _penalised(problem, answer[1], np.ones(3))})
             trial.status = kt_trial.TrialStatus.COMPLETED
         oracle.end_trial(trial)
 
 
-def _optuna(sampler) -> Method:
+def _optuna(problem: Problem, sampler) -> Method:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -268,6 +287,7 @@ def _optuna(sampler) -> Method:
         if answer is None:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
+            trial.set_user_attr("violation", problem.violation(answer[1]))
             study.tell(trial, [float(value) for value in answer[1].log])
 
 
@@ -286,11 +306,16 @@ def _suggested(trial) -> dict[str, object]:
     return values
 
 
+def _constraints(trial) -> tuple[float]:
+    return (trial.user_attrs["violation"],)
+
+
 def nsga2(problem: Problem, trials: int, seed: int) -> Method:
     """Optuna's NSGA-II; its population is small enough for several generations."""
     import optuna
 
-    return _optuna(optuna.samplers.NSGAIISampler(population_size=20, seed=seed))
+    sampler = optuna.samplers.NSGAIISampler(population_size=20, seed=seed, constraints_func=_constraints)
+    return _optuna(problem, sampler)
 
 
 def motpe(problem: Problem, trials: int, seed: int) -> Method:
@@ -298,13 +323,15 @@ def motpe(problem: Problem, trials: int, seed: int) -> Method:
     import optuna
 
     return _optuna(
+        problem,
         optuna.samplers.TPESampler(
             multivariate=True,
             group=True,
             n_startup_trials=start_trials(trials),
             seed=seed,
             warn_independent_sampling=False,
-        )
+            constraints_func=_constraints,
+        ),
     )
 
 

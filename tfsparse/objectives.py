@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ ERROR_FLOOR = 1e-3
 _ENOUGH = 0.9
 
 # Random scalarisations a proposal: their mean is close to the hypervolume gained, and each costs next to nothing.
-_DIRECTIONS = 500
+_DIRECTIONS = 200
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Objectives:
         return np.log([max(self.error, ERROR_FLOOR), max(self.flash, 1.0), max(self.ram, 1.0)])
 
     def within(self, budgets: Budgets) -> bool:
-        return budgets.met_by(self.flash, self.ram)
+        return budgets.met_by(self.flash, self.ram, self.error)
 
 
 # Errors beyond this multiple of the least one gain nothing, however small the network.
@@ -59,9 +60,12 @@ _USELESS = 4.0
 
 
 def worthwhile_error(observed: Sequence[Objectives], budgets: Budgets) -> float:
-    """The error from which on a candidate gains nothing: a multiple of the least one seen, inside the budgets if any is
-    inside."""
-    inside = [one for one in observed if one.within(budgets)] or observed
+    """The error from which on a candidate gains nothing: the user's limit, if any candidate meets all budgets, and
+    otherwise a multiple of the least error seen, inside the budgets if any is inside."""
+    inside = [one for one in observed if one.within(budgets)]
+    if inside and budgets.error is not None:
+        return budgets.error
+    inside = inside or observed
     return _USELESS * max(min(one.error for one in inside), ERROR_FLOOR)
 
 
@@ -85,8 +89,8 @@ class Scalarisation:
     direction a proposal, as Paria, Kandasamy and Poczos have it, asks for the best along that direction even where
     nothing can be gained there.
 
-    The user's budgets are the reference point: what exceeds one gains nothing, and what is well inside gains no more
-    than what is just inside, so that the search spends itself on the rest, the error above all. Where nothing gains
+    The user's budgets are the reference point: what exceeds one gains nothing, and sizes well inside gain no more than
+    those just inside, so that the search spends itself on the rest, the error above all. Where nothing gains
     anything, as before the first candidate is inside the budgets, the least excess over them is best.
     """
 
@@ -100,7 +104,7 @@ class Scalarisation:
     @classmethod
     def draw(cls, observed: np.ndarray, budgets: Budgets, rng: np.random.Generator) -> Scalarisation:
         """Random directions, over the log objectives [N, 3] observed so far."""
-        limits = np.log([np.inf, budgets.flash or np.inf, budgets.ram or np.inf])
+        limits = np.log([budgets.error or np.inf, budgets.flash or np.inf, budgets.ram or np.inf])
         inside = observed[(observed <= limits).all(axis=1)]
         points = inside if len(inside) else observed
         points = points[non_dominated(points)]
@@ -109,11 +113,16 @@ class Scalarisation:
         span = np.maximum(high - low, np.maximum(0.5 * np.ptp(observed, axis=0), 0.05))
         # Without a budget the reference is the worst that was seen, so that the front's ends count as well;
         reference = np.where(np.isfinite(limits), limits, observed.max(axis=0) + 0.1 * span)
-        # Of the errors only those near the best are worth anything: the tiniest nets err most, and are no use.
-        reference[0] = min(reference[0], low[0] + np.log(_USELESS))
-        span[0] = min(span[0], reference[0] - low[0])
-        floor = np.where(np.isfinite(limits), limits + np.log(_ENOUGH), -np.inf)
-        span = np.where(np.isfinite(limits), -np.log(_ENOUGH), span)
+        # Of the errors only those near the best are worth anything, unless the user says which are: the tiniest nets
+        # err most, and are no use.
+        if budgets.error is None:
+            reference[0] = min(reference[0], low[0] + np.log(_USELESS))
+        if reference[0] > low[0]:
+            span[0] = min(span[0], reference[0] - low[0])
+        # Less error is always worth something; less than a size's budget is not.
+        sizes = np.isfinite(limits) & (np.array(OBJECTIVES) != "error")
+        floor = np.where(sizes, limits + np.log(_ENOUGH), -np.inf)
+        span = np.where(sizes, -np.log(_ENOUGH), span)
         directions = np.abs(rng.standard_normal((_DIRECTIONS, len(OBJECTIVES))))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         empty = cls(reference, floor, span, directions, np.zeros(len(directions)), limits)
@@ -122,13 +131,22 @@ class Scalarisation:
     def _along(self, log_objectives: np.ndarray) -> np.ndarray:
         """What each direction sees of each candidate [M, directions]."""
         inside = np.maximum(self.reference - np.maximum(log_objectives, self.floor), 0.0) / self.span
-        return np.min(inside[:, None, :] / self.directions, axis=2)
+        # One objective after the other: many times quicker than the least along an axis of three.
+        return reduce(np.minimum, (np.outer(inside[:, i], 1 / self.directions[:, i]) for i in range(len(OBJECTIVES))))
+
+    def gain(self, log_objectives: np.ndarray) -> np.ndarray:
+        """The hypervolume gained [M], up to a constant, by log objectives [M, 3]."""
+        power = len(OBJECTIVES)
+        return np.maximum(self._along(log_objectives) ** power - self.best**power, 0.0).mean(axis=1)
+
+    def distance(self, log_objectives: np.ndarray) -> np.ndarray:
+        """How far log objectives [M, 3] that gain nothing are from it, above 0 [M]: the excess over the budgets, and
+        of the same excess the better in the sum."""
+        excess = np.maximum(log_objectives - self.log_budgets, 0.0).sum(axis=1)
+        rest = 1.0 + excess + 1e-3 * ((log_objectives - self.reference) / self.span).sum(axis=1)
+        return np.maximum(rest, 1e-9)
 
     def __call__(self, log_objectives: np.ndarray) -> np.ndarray:
-        """The number to minimise [M] for log objectives [M, 3]."""
-        power = len(OBJECTIVES)
-        gain = np.maximum(self._along(log_objectives) ** power - self.best**power, 0.0).mean(axis=1)
-        excess = np.maximum(log_objectives - self.log_budgets, 0.0).sum(axis=1)
-        # Among those that gain nothing (the excess is 0 or more), the nearest to the budgets and the better in the sum.
-        rest = 1.0 + excess + 1e-3 * ((log_objectives - self.reference) / self.span).sum(axis=1)
-        return np.where(gain > 0, -gain, np.maximum(rest, 1e-9))
+        """The number to minimise [M] for log objectives [M, 3] that are known."""
+        gain = self.gain(log_objectives)
+        return np.where(gain > 0, -gain, self.distance(log_objectives))

@@ -1,9 +1,9 @@
 """Which candidate to try next: the optimiser itself, free of Keras Tuner, processes and files.
 
 Multi-objective Bayesian optimisation with random scalarisations, in three stages (METHOD.md). A quasi-random start is
-followed by Thompson sampling: draw one function from each objective's Gaussian process, see them on a pool of
-candidates, make one number of the three under weights that are drawn anew, and take the candidate where it is least.
-Stages differ in where the pool comes from and how long a candidate is trained.
+followed by proposals of the model: of a pool of candidates, and of the morphs that climb on from its best, the one from
+which most is to be expected (acquisition.py). Stages differ in where the pool comes from and how long a candidate is
+trained.
 
 A proposal depends on the seed, the trial's number and what was observed, on nothing else: the same run is proposed
 again.
@@ -12,17 +12,17 @@ again.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from scipy.stats import qmc
 
+from tfsparse.acquisition import Acquisition
 from tfsparse.candidate import Candidate
 from tfsparse.morphism import FAMILIES, TRAINING, neighbour
-from tfsparse.objectives import OBJECTIVES, Objectives, Scalarisation, front, worthwhile_error
-from tfsparse.space import DesignSpace, Encoded
-from tfsparse.surrogate import GaussianProcess
+from tfsparse.objectives import Objectives, front, worthwhile_error
+from tfsparse.space import DesignSpace
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ _STEPS = (0.6, 0.25, 0.15)
 
 # The share of the refining stage's morphs that only change training and pruning.
 _KNOBS_ONLY = 0.5
+
+# Rounds of climbing; the best of a round that are climbed from, and the morphs of each.
+_ROUNDS = 6
+_CLIMBERS = 8
+_MORPHS = 15
 
 _START_SHARE = 0.2
 _START_LIMITS = (4, 16)
@@ -133,7 +138,8 @@ class Proposer:
         pool = self._pool(stage, succeeded, known, rng)
         if not pool:
             return Proposal(self._quasi_random(known, rng), stage.name, stage.rung)
-        return pool[self._best(pool, observed, succeeded, rng)]
+        tried = [(one.candidate, one.worth, one.objectives) for one in observed]
+        return self._climb(pool, known, Acquisition(self.space, self.budgets, tried, rng), rng)
 
     # The quasi-random start
 
@@ -190,36 +196,38 @@ class Proposer:
             offer(candidate, member.trial, ", ".join(changes))
         return list(pool.values())
 
-    def _best(
-        self,
-        pool: list[Proposal],
-        observed: Sequence[Observation],
-        succeeded: list[Observation],
-        rng: np.random.Generator,
-    ) -> int:
-        """The place in the pool of the candidate that one draw of the objectives and of the weights likes best."""
-        known = np.array([one.objectives.log for one in succeeded])
-        scalarise = Scalarisation.draw(known, self.budgets, rng)
-        seen = self._encode([one.candidate for one in succeeded], [one.worth for one in succeeded])
-        options = self._encode([one.candidate for one in pool], [worth(one.rung, one.inherits) for one in pool])
-        failed = [one for one in observed if one.objectives is None and self.space.refusal(one.candidate) is None]
-        # Sizes are nearly known from the shapes, the error's trend a little: the surrogates learn what that leaves.
-        guessed = self.space.guesses([one.candidate for one in succeeded])
-        drawn = self.space.guesses([one.candidate for one in pool])
-        for i, name in enumerate(OBJECTIVES):
-            x, y = seen, known[:, i] - guessed[:, i]
-            if name == "error" and failed:
-                # A failure says nothing of sizes, but that there is no accuracy to be had there.
-                both = (*succeeded, *failed)
-                x = self._encode([one.candidate for one in both], [one.worth for one in both])
-                worst = known[:, i].max() - self.space.guesses([one.candidate for one in failed])[:, i]
-                y = np.r_[y, worst]
-            process = GaussianProcess(self.space.parameters, x.features.shape[1]).fit(x, y)
-            drawn[:, i] += process.sample(options, rng)
-        return int(np.argmin(scalarise(drawn)))
+    def _climb(
+        self, pool: list[Proposal], known: Collection[Candidate], acquisition: Acquisition, rng: np.random.Generator
+    ) -> Proposal:
+        """The best that is found from the pool on, each round among the morphs of the best so far."""
+        found: dict[Candidate, Proposal] = {}
+        values: dict[Candidate, float] = {}
+        fresh = {one.candidate: one for one in pool}
+        for _ in range(_ROUNDS):
+            found.update(fresh)
+            options = [(candidate, worth(one.rung, one.inherits)) for candidate, one in fresh.items()]
+            values.update(zip(fresh, acquisition(options).tolist(), strict=True))
+            fresh = {}
+            for best in sorted(values, key=values.get)[:_CLIMBERS]:
+                for one in self._morphs(found[best], rng):
+                    if one.candidate not in values and one.candidate not in known:
+                        fresh[one.candidate] = one
+            if not fresh:
+                break
+        return found[min(values, key=values.get)]
 
-    def _encode(self, candidates: list[Candidate], lengths: list[float]) -> Encoded:
-        return self.space.encode(candidates).with_feature(np.log2(lengths))
+    def _morphs(self, proposal: Proposal, rng: np.random.Generator) -> list[Proposal]:
+        """Some proposals one step further than this one."""
+        morphs = (neighbour(self.space, proposal.candidate, rng, list(FAMILIES)) for _ in range(_MORPHS))
+        return [
+            replace(
+                proposal,
+                candidate=one.candidate,
+                morph=proposal.morph and f"{proposal.morph}, {one.family}",
+            )
+            for one in morphs
+            if one is not None and self.space.refusal(one.candidate) is None
+        ]
 
 
 def start_trials(trials: int) -> int:

@@ -25,7 +25,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfsparse.budgets import Budgets, parse_bytes
+from tfsparse.budgets import Budgets, parse_accuracy, parse_bytes
 from tfsparse.errors import UserError, run_cli
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--size", metavar="HxW", help="stretch all images to this height and width")
     one.add_argument("--budget-flash", metavar="BYTES", help="most flash that a model may take: 16384, 16k or 16KB")
     one.add_argument("--budget-ram", metavar="BYTES", help="most RAM that a model may take, written likewise")
+    one.add_argument("--min-accuracy", metavar="SHARE", help="least validation accuracy of use to you: 0.985 or 98.5%%")
     one.add_argument(
         "--trials", type=int, metavar="N", help=f"trained trials, {DEFAULT_TRIALS} if --minutes is not given"
     )
@@ -137,7 +138,7 @@ class Options:
             data_dir=given.data_dir,
             rule=given.rule,
             size=_size(given.size),
-            budgets=Budgets(flash, ram),
+            budgets=Budgets(flash, ram, None if given.min_accuracy is None else 1 - parse_accuracy(given.min_accuracy)),
             trials=given.trials,
             minutes=given.minutes,
             seed=given.seed,
@@ -194,7 +195,11 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
     budgets = options.budgets
     trials, minutes, target = options.trials, options.minutes, options.target
     if earlier is not None:
-        budgets = Budgets(budgets.flash or earlier.budgets.flash, budgets.ram or earlier.budgets.ram)
+        budgets = Budgets(
+            budgets.flash or earlier.budgets.flash,
+            budgets.ram or earlier.budgets.ram,
+            budgets.error or earlier.budgets.error,
+        )
         target = target or earlier.target
         if trials is None and minutes is None:
             trials, minutes = earlier.trials, earlier.minutes

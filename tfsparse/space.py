@@ -395,6 +395,8 @@ class DesignSpace:
         # Dropout is the only part of the training that a network shows, and it changes no shape.
         key = replace(candidate, training=_NO_TRAINING)
         if key not in self._judged:
+            if len(self._judged) >= _REMEMBERED:
+                self._judged.clear()
             try:
                 network = network_of(key, self.input_shape, self.classes)
                 network.shapes  # noqa: B018 - Infeasible shapes show here
@@ -443,6 +445,8 @@ class DesignSpace:
 
 
 _NO_TRAINING = Training()
+# Networks that are kept, as most are asked for several times within a proposal; a long search must not grow with them.
+_REMEMBERED = 10_000
 # What each knob of pruning needs: it exists with these kinds of pruning only.
 _PRUNED = tuple(kind for kind in PRUNINGS if kind != "none")
 _PRUNING_KNOBS = {

@@ -1,0 +1,65 @@
+"""What a trial of a candidate may be expected to gain, by what was observed.
+
+A Gaussian process for each objective says what a candidate's objectives may be; the gain over what was observed
+(objectives.Scalarisation) is averaged over draws from them, the same standard normal numbers for every candidate. One
+draw alone, as Thompson sampling has it, is the best where many things are tried at once; where they are tried one after
+the other, as training does it, it spends most of its trials on the luck of the draw (benchmarks/search.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfsparse.budgets import Budgets
+from tfsparse.candidate import Candidate
+from tfsparse.objectives import OBJECTIVES, Objectives, Scalarisation
+from tfsparse.space import DesignSpace, Encoded
+from tfsparse.surrogate import GaussianProcess
+
+_DRAWS = 32
+
+
+class Acquisition:
+    """Judges candidates without training them.
+
+    tried: candidates, the length of a fresh training that theirs was as good as, and their objectives (None where the
+    trial failed: that says nothing of sizes, but that there is no accuracy to be had there). Two or more have some.
+    """
+
+    def __init__(
+        self,
+        space: DesignSpace,
+        budgets: Budgets,
+        tried: Sequence[tuple[Candidate, float, Objectives | None]],
+        rng: np.random.Generator,
+    ):
+        self.space = space
+        succeeded = [one for one in tried if one[2] is not None]
+        failed = [one for one in tried if one[2] is None and space.refusal(one[0]) is None]
+        known = np.array([objectives.log for _, _, objectives in succeeded])
+        self.scalarise = Scalarisation.draw(known, budgets, rng)
+        self._normal = rng.standard_normal((_DRAWS, len(OBJECTIVES)))
+        seen, guessed = self._encode([one[:2] for one in succeeded])
+        # Sizes are nearly known from the shapes, the error's trend a little: the surrogates learn what that leaves.
+        y = known - guessed
+        both, both_guessed = self._encode([one[:2] for one in (*succeeded, *failed)])
+        errors = np.r_[y[:, 0], known[:, 0].max() - both_guessed[len(succeeded) :, 0]]
+        data = [(both, errors), *((seen, y[:, i]) for i in range(1, len(OBJECTIVES)))]
+        self._processes = [GaussianProcess(space.parameters, x.features.shape[1]).fit(x, values) for x, values in data]
+
+    def __call__(self, options: Sequence[tuple[Candidate, float]]) -> np.ndarray:
+        """The number to minimise [M] for M candidates with their trainings' lengths: minus the expected gain, or,
+        where none is to be expected, how far they are from one."""
+        encoded, guessed = self._encode(options)
+        predicted = [process.predict(encoded) for process in self._processes]
+        mean = guessed + np.stack([mean for mean, _ in predicted], axis=1)
+        deviation = np.stack([deviation for _, deviation in predicted], axis=1)
+        gain = np.mean([self.scalarise.gain(mean + deviation * normal) for normal in self._normal], axis=0)
+        return np.where(gain > 0, -gain, self.scalarise.distance(mean))
+
+    def _encode(self, options: Sequence[tuple[Candidate, float]]) -> tuple[Encoded, np.ndarray]:
+        candidates = [candidate for candidate, _ in options]
+        lengths = np.log2([length for _, length in options])
+        return self.space.encode(candidates).with_feature(lengths), self.space.guesses(candidates)
