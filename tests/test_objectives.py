@@ -87,6 +87,18 @@ def test_inside_the_budgets_the_error_decides():
         assert values.argmin() == 1
 
 
+def test_a_least_accuracy_leaves_the_sizes_to_decide():
+    """What errs more gains nothing; beyond it, less of anything does, and before it is reached less error is best."""
+    budgets = Budgets(error=0.05)
+    observed = _logs((0.02, 30000, 8000), (0.04, 8000, 4000), (0.2, 1500, 300))
+    scalarise = Scalarisation.draw(observed, budgets, np.random.default_rng(0))
+    assert (scalarise(_logs((0.049, 7000, 3000), (0.03, 8000, 4000), (0.02, 20000, 8000))) < 0).all()
+    assert (scalarise(_logs((0.06, 1000, 200), (0.2, 1000, 200))) > 0).all()
+    reached = Scalarisation.draw(observed[2:], budgets, np.random.default_rng(0))
+    assert reached(_logs((0.1, 9000, 4000), (0.06, 9000, 4000), (0.3, 1000, 200))).argmin() == 1
+    assert [Objectives(error, 1, 1).within(budgets) for error in (0.04, 0.06)] == [True, False]
+
+
 def test_outside_all_budgets_the_nearest_is_best():
     budgets = Budgets(ram=1000)
     observed = _logs((0.02, 30000, 8000), (0.1, 8000, 4000))

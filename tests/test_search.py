@@ -60,6 +60,7 @@ def test_an_error_is_one_sentence_and_exit_code_two(tmp_path):
         (["--size", "big"], "such as 32x32"),
         (["--budget-ram", "lots"], "such as 2048"),
         (["--budget-flash", "-5"], "such as 2048"),
+        (["--min-accuracy", "120%"], "such as 0.985"),
         (["--rule", "nonsense"], "nonsense"),
         # 8 x 8 pixels, and the smallest map behind them, are held at once by every candidate.
         (["--budget-ram", "60"], "at least 68 bytes"),
@@ -92,6 +93,7 @@ def test_an_existing_run_needs_resume(tmp_path):
         ({"dataset": "mnist"}, [], "dataset"),
         ({}, ["--seed", "7"], "seed"),
         ({}, ["--budget-ram", "4k"], "budgets"),
+        ({}, ["--min-accuracy", "0.9"], "budgets"),
         ({}, ["--rule", "lt-half"], "rule|classes"),
         ({"data_shape": (9, 9, 1)}, [], "data_shape"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfsparse.budgets import Budgets, parse_bytes
+from tfsparse.budgets import Budgets, parse_accuracy, parse_bytes
 from tfsparse.candidate import Block, Candidate, Layer, Training
 from tfsparse.errors import UserError
 from tfsparse.morphism import FAMILIES, neighbour
@@ -186,6 +186,24 @@ def test_sizes_are_read_as_people_write_them(text):
 def test_a_bad_size_says_how_to_write_one(text):
     with pytest.raises(UserError, match="2KB"):
         parse_bytes(text)
+
+
+@pytest.mark.parametrize("text", ["0.985", "98.5%", "98.5", " 98.5 % "])
+def test_accuracies_are_read_as_people_write_them(text):
+    assert parse_accuracy(text) == pytest.approx(0.985)
+
+
+@pytest.mark.parametrize("text", ["", "high", "0", "1", "100%", "-5", "120", "nan"])
+def test_a_bad_accuracy_says_how_to_write_one(text):
+    with pytest.raises(UserError, match=r"98\.5%"):
+        parse_accuracy(text)
+
+
+def test_budgets_of_before_there_was_a_least_accuracy_are_read():
+    assert Budgets.from_json({"flash": 4096, "ram": None}) == Budgets(flash=4096)
+    whole = Budgets(4096, 2048, 0.02)
+    assert Budgets.from_json(whole.to_json()) == whole
+    assert str(whole) == "flash 4096 B, ram 2048 B, accuracy 98.00%"
 
 
 def test_pruning_of_channels_may_yet_meet_a_budget_that_the_shapes_exceed():

@@ -94,19 +94,6 @@ def test_noise_is_learnt():
         assert 0.7 < np.exp(process.hyperparameters.noise / 2) * y.std() / deviation < 1.4
 
 
-def test_draws_agree_with_the_posterior():
-    encoded = SPACE.encode(_candidates(60, seed=3))
-    process = _process().fit(encoded[:30], _bytes(encoded)[:30])
-    mean, deviation = process.predict(encoded[30:])
-    rng = np.random.default_rng(4)
-    draws = np.array([process.sample(encoded[30:], rng) for _ in range(500)])
-    np.testing.assert_allclose(draws.mean(axis=0), mean, atol=5 * deviation.max() / np.sqrt(500))
-    np.testing.assert_allclose(draws.std(axis=0), deviation, rtol=0.2)
-    np.testing.assert_array_equal(
-        process.sample(encoded[30:], np.random.default_rng(5)), process.sample(encoded[30:], np.random.default_rng(5))
-    )
-
-
 def test_constant_and_tiny_observations_do_no_harm():
     encoded = SPACE.encode(_candidates(10, seed=4))
     for y in (np.zeros(2), np.array([1.0, 2.0])):

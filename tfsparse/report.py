@@ -189,7 +189,7 @@ def _charts(
 
 
 def _limited(settings: Settings) -> bool:
-    return settings.budgets.flash is not None or settings.budgets.ram is not None
+    return any(settings.budgets.to_json().values())
 
 
 def _tooltip(record: Record) -> str:

@@ -205,24 +205,6 @@ class GaussianProcess:
             variance = np.maximum(prior - (half**2).sum(axis=0), 0.0)
         return mean * self._y_scale + self._y_mean, np.sqrt(variance) * self._y_scale
 
-    def sample(self, encoded: Encoded, rng: np.random.Generator) -> np.ndarray:
-        """One function drawn from the posterior, seen at M candidates [M]: the joint draw that Thompson sampling
-        needs."""
-        with threadpool_limits(1, user_api="blas"):
-            mean, half, (z, linear) = self._posterior(encoded)
-            covariance = self._kernel(z, linear, z, linear) - half.T @ half
-            draw = rng.standard_normal(len(encoded))
-            for jitter in (1e-8, 1e-6, 1e-4):
-                covariance[np.diag_indices_from(covariance)] += jitter
-                try:
-                    factor = cholesky(covariance, lower=True, check_finite=False)
-                    break
-                except LinAlgError:
-                    continue
-            else:
-                factor = np.diag(np.sqrt(np.maximum(np.diag(covariance), 0.0)))
-        return (mean + factor @ draw) * self._y_scale + self._y_mean
-
     def _posterior(self, encoded: Encoded):
         z, linear, _ = self._embed(encoded, self.hyperparameters)
         cross = self._kernel(self._z, self._linear, z, linear)
