@@ -53,6 +53,7 @@ class Memory:
     runtime: str
     input: int
     output: int
+    row: int  # of the input, where the model takes it row by row and never holds it all; else 0
     arena: int
     payload: int
     stack_size: int

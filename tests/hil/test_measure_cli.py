@@ -71,6 +71,12 @@ def test_table_holds_every_word(digits_tflite):
     assert "yes" in result.stdout
 
 
+def test_by_rows(digits_tflite):
+    result = measure(digits_tflite, "--by-rows")
+    assert result.returncode == 0, result.stderr
+    assert "by rows" in result.stdout
+
+
 def test_json_and_accuracy(digits_tflite, digits_inputs, tmp_path):
     np.save(tmp_path / "X.npy", digits_inputs)
     np.save(tmp_path / "y.npy", np.zeros(6, np.int64))
@@ -152,6 +158,8 @@ def test_options_that_do_not_go_together(digits_tflite, tmp_path):
     np.save(tmp_path / "X.npy", np.zeros((2, 8, 8, 1), np.int8))
     assert "--labels needs --inputs" in sentence(measure(digits_tflite, "--labels", tmp_path / "X.npy"))
     assert "needs the MODEL" in sentence(measure("--inputs", tmp_path / "X.npy"))
+    assert "--by-rows needs the MODEL" in sentence(measure("--by-rows"))
+    assert "takes its input as a whole" in sentence(measure(digits_tflite, "--by-rows", "--runtime", "tflm"))
 
 
 def test_inputs_of_a_wrong_shape(digits_tflite, tmp_path):

@@ -219,7 +219,7 @@ def builder_image(measurer, digits_tflite, tmp_path):
 
 def test_another_build_is_refused():
     with pytest.raises(MeasurementError, match=r"runs another firmware .* pio run -t upload"):
-        check_build("a" * 40, "b" * 40, "/dev/ttyACM0", "model.tflite")
+        check_build("a" * 40, "b" * 40, "/dev/ttyACM0", "TFSPARSE_MODEL=model.tflite")
 
 
 def test_accuracy_of_a_single_output(digits_tflite, tmp_path):
