@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.processor import processor_seconds
 from support.stand_in import settings
 from tfsparse.budgets import Budgets
 from tfsparse.errors import UserError
@@ -17,7 +18,7 @@ from tfsparse.run_folder import COMPLETED, RunFolder
 from tfsparse.search import _check_budgets, main
 
 
-def _command(*arguments: str, cwd: Path | None = None, timeout: float = 60) -> subprocess.CompletedProcess:
+def _command(*arguments: str, cwd: Path | None = None, timeout: float = 180) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "tfsparse.search", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=cwd)
 
@@ -27,13 +28,9 @@ def _digits(out: Path, *more: str) -> list[str]:
 
 
 def test_help_is_quick_and_needs_no_tensorflow():
-    times = []
-    for _ in range(3):
-        started = time.perf_counter()
-        done = _command("--help")
-        times.append(time.perf_counter() - started)
+    done = _command("--help")
     assert done.returncode == 0 and "--budget-ram" in done.stdout
-    assert min(times) < 1.0
+    assert min(processor_seconds("-m", "tfsparse.search", "--help") for _ in range(3)) < 1.0
     code = "import sys, tfsparse.search; print([m for m in ('tensorflow', 'keras', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
@@ -148,26 +145,29 @@ def _alive(pid: int) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_ctrl_c_leaves_no_process_and_the_run_goes_on(tmp_path):
     """The real search on digits: interrupted once a trial is on disk, resumed, all of it kept, finished."""
     out = tmp_path / "run"
     command = [sys.executable, "-m", "tfsparse.search", *_digits(out, "--trials", "2", "--by-rows")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline, below = time.monotonic() + 180, []
+    deadline, below = time.monotonic() + 300, []
     while not (out / "trials.jsonl").exists() or not (out / "trials.jsonl").stat().st_size:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.2)
         below = list({*below, *_processes_below(process.pid)})
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "--resume" in said and "Traceback" not in said
-    time.sleep(0.5)
+    deadline = time.monotonic() + 30
+    while any(map(_alive, below)) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not [pid for pid in below if _alive(pid)]
     kept = (out / "trials.jsonl").read_bytes().splitlines()
 
     on = ["--resume", "--final-seeds", "2"]
-    done = _command(*_digits(out, *on, "--json"), timeout=240)
+    done = _command(*_digits(out, *on, "--json"), timeout=500)
     assert done.returncode == 0, done.stderr
     folder = RunFolder.open(out)
     assert [record.trial for record in folder.records] == [0, 1]

@@ -118,7 +118,7 @@ def test_a_device_that_stops_answering(uploaded, digits_tflite, tmp_path, impati
         start = time.monotonic()
         with pytest.raises(SilenceError, match="does not answer"):
             measurer.measure(digits_tflite, progress=mute)
-        assert time.monotonic() - start < 15
+        assert time.monotonic() - start < 60
 
 
 @contextmanager
@@ -181,7 +181,7 @@ def cli(*arguments: object, **options: object) -> subprocess.Popen[str]:
 def test_two_measurements_at_once(digits_tflite):
     """In the same cache, with an emulator each: equal figures."""
     both = [cli(digits_tflite, "--json") for _ in range(2)]
-    records = [each.communicate(timeout=60) for each in both]
+    records = [each.communicate(timeout=180) for each in both]
     assert [each.returncode for each in both] == [0, 0], records
     one, two = (re.sub(r'"seconds": {.*?}', "", out) for out, _ in records)
     assert one == two
@@ -214,7 +214,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
         "    elf = Builder(load_board(), folder / 'o').build(folder / 'f.elf', 'sparse', model)\n"
         "    with Emulator(elf, load_board()) as emulator, Device(emulator.url) as device:\n"
         "        device.wait_ready(); device.load(bytes(16)); print('runs', flush=True)\n"
-        "        device.infer(timeout=60)\n"
+        "        device.infer(timeout=600)\n"
         "run_cli(main)\n"
     )
     process = subprocess.Popen(
@@ -224,10 +224,10 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     emulators = children(process.pid)
     assert emulators
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=10)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert stderr == "stopped by Ctrl-C\n"
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while any(Path(f"/proc/{pid}").exists() for pid in emulators) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(Path(f"/proc/{pid}").exists() for pid in emulators)
@@ -245,7 +245,7 @@ def test_a_full_disk_is_a_sentence(digits_tflite, tmp_path):
     )
     command = [*limited, sys.executable, "-c", code, str(digits_tflite), str(tmp_path / "work")]
     result = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        command, capture_output=True, text=True, timeout=180, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     )
     assert result.returncode == 2, result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
