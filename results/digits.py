@@ -31,9 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--length", type=float, default=4.0, help="of a training, in the search's shortest rungs (4)")
     options = parser.parse_args(arguments)
 
-    from tfsparse.quiet import import_quietly
+    from tfsparse.search import import_tensorflow_quietly
 
-    import_quietly("tensorflow")
+    import_tensorflow_quietly()
     from hil.measurer import Measurer
     from results.adding import FinalTraining, add_entry
     from tfsparse.train import Rung
