@@ -73,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"such as digits/knn, or DATA/ for all; methods: {', '.join(METHODS)}",
     )
     one.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data sets' files lie")
+    one.add_argument("--download", action="store_true", help="fetch official archives that are not there")
     one.add_argument("--out", type=Path, default=BASELINES, metavar="FILE", help="(default: results/baselines.json)")
     one.add_argument("--all-images", action="store_true", help="train on every training image, however long it takes")
     one.add_argument("--again", action="store_true", help="do cells anew that are there")
@@ -111,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     for number, (data, method) in enumerate(cells, start=1):
         if data not in loaded:
             loaded.clear()  # one in memory at a time
-            loaded[data] = load_data(data, options.data_dir)
+            loaded[data] = load_data(data, options.data_dir, options.download)
         dataset = loaded[data]
         if (dataset.name, dataset.rule, method) in done and not options.again:
             continue

@@ -146,8 +146,8 @@ def read_candidate(entry: Entry, table: Path = TABLE) -> Candidate:
         raise UserError(f"cannot read the candidate {path} ({error}); restore it from the repository") from error
 
 
-def load_data(title: str, data_dir: Path | None) -> Dataset:
+def load_data(title: str, data_dir: Path | None, download: bool = False) -> Dataset:
     """The data set as every command of results/ uses it: one split for all."""
     from tfsparse_datasets import load
 
-    return load(title, data_dir, seed=DATA_SEED)
+    return load(title, data_dir, seed=DATA_SEED, download=download)

@@ -58,8 +58,8 @@ def _number(value: float) -> str:
 class DataSets:
     """Loads each data set once; None with a reason where it is absent."""
 
-    def __init__(self, data_dir: Path | None):
-        self._data_dir = data_dir
+    def __init__(self, data_dir: Path | None, download: bool = False):
+        self._data_dir, self._download = data_dir, download
         self._loaded: dict[str, Dataset | str] = {}
 
     def __call__(self, entry: Entry) -> Dataset | str:
@@ -68,7 +68,7 @@ class DataSets:
 
         if entry.title not in self._loaded:
             try:
-                self._loaded[entry.title] = load_data(entry.title, self._data_dir)
+                self._loaded[entry.title] = load_data(entry.title, self._data_dir, self._download)
             except Absent as error:
                 self._loaded[entry.title] = str(error)
         found = self._loaded[entry.title]
@@ -148,12 +148,11 @@ def check(
 
 
 def check_all(
-    entries: Sequence[Entry], data_dir: Path | None, table: Path = TABLE, say: Say = lambda text: None
+    entries: Sequence[Entry], data: DataSets, table: Path = TABLE, say: Say = lambda text: None
 ) -> Iterable[Verdict]:
     """Each entry's verdict as it comes. `say` is told what is being done."""
     from hil.measurer import Measurer
 
-    data = DataSets(data_dir)
     with Measurer() as measurer:
         for number, entry in enumerate(entries, start=1):
             yield check(
@@ -172,6 +171,7 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("names", nargs="*", metavar="NAME", help="entries to check (default: all)")
     one.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data sets' files lie")
+    one.add_argument("--download", action="store_true", help="fetch official archives that are not there")
     one.add_argument("--table", type=Path, default=TABLE, help="the table (default: results/table.json)")
     one.add_argument("--json", action="store_true", help="print a list of verdicts")
     return one
@@ -188,9 +188,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console, data = Console(stderr=True), DataSets(options.data_dir, options.download)
+    for entry in chosen if options.download else ():
+        data(entry)  # now, as only one display can be on the screen
     with console.status("the firmware without a model") as status:
-        verdicts = list(check_all(chosen, options.data_dir, options.table, lambda text: status.update(text)))
+        verdicts = list(check_all(chosen, data, options.table, lambda text: status.update(text)))
     if options.json:
         print(json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
     else:
