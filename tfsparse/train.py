@@ -78,9 +78,11 @@ class TrainingStopped(Exception):
 
 @dataclass(frozen=True)
 class Rung:
-    """How long a candidate is trained: `samples` training images where its `epochs` knob is 1."""
+    """How long a candidate is trained: `samples` training images where its `epochs` knob is 1; `whole`: however large
+    the network is."""
 
     samples: int
+    whole: bool = False
 
     @classmethod
     def of(cls, length: float) -> Rung:
@@ -89,6 +91,8 @@ class Rung:
 
     def affordable(self, macs: int) -> Rung:
         """The same for a network of so many multiply-accumulates: shorter where that would take too long."""
+        if self.whole:
+            return self
         share = RUNG_MACS / RUNG_SAMPLES / macs
         return Rung(round(self.samples * min(1.0, max(share, LEAST_SHARE))))
 
