@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--dataset", required=True, metavar="D", help="a data set's name, or a folder of images by class")
     one.add_argument("--out", required=True, type=Path, metavar="RUN", help="the run folder to write")
     one.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data sets' files lie")
+    one.add_argument("--download", action="store_true", help="fetch the data set's official archive if it is not there")
     one.add_argument("--rule", metavar="R", help="how many classes become two, such as lt-half")
     one.add_argument("--size", metavar="HxW", help="stretch all images to this height and width")
     one.add_argument("--budget-flash", metavar="BYTES", help="most flash that a model may take: 16384, 16k or 16KB")
@@ -100,6 +101,7 @@ class Options:
     dataset: str
     out: Path
     data_dir: Path | None
+    download: bool
     rule: str | None
     size: tuple[int, int] | None
     budgets: Budgets
@@ -140,6 +142,7 @@ class Options:
             dataset=given.dataset,
             out=given.out,
             data_dir=given.data_dir,
+            download=given.download,
             rule=given.rule,
             size=_size(given.size),
             budgets=Budgets(flash, ram, None if given.min_accuracy is None else 1 - parse_accuracy(given.min_accuracy)),
@@ -178,7 +181,9 @@ def main(arguments: list[str] | None = None) -> int:
         earlier = RunFolder.open(options.out)
     seed = options.seed if options.seed is not None else (earlier.settings.seed if earlier else 0)
     rule = options.rule or (earlier.settings.rule if earlier and ":" not in options.dataset else None)
-    dataset = load(options.dataset, options.data_dir, rule=rule, seed=seed, size=options.size)
+    dataset = load(
+        options.dataset, options.data_dir, rule=rule, seed=seed, size=options.size, download=options.download
+    )
     settings = _settings(options, dataset, seed, earlier.settings if earlier else None)
     _check_budgets(settings)
     import_tensorflow_quietly()
