@@ -1,4 +1,4 @@
-"""The benchmark of the runtimes on one small model."""
+"""The benchmarks of runtimes and measurements, on one small model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.measurement import seconds_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,3 +31,9 @@ def test_sparse_dense_and_tflm_side_by_side(digits_tflite, tflm_library):
     assert row["ratios"]["tflm"]["instructions"] == pytest.approx(tflm["instructions"] / sparse["instructions"])
     assert row["ratios"]["tflm"]["flash_model"] > 4 and row["ratios"]["dense"]["flash_model"] > 1
     assert found["geometric_means"]["dense"] == row["ratios"]["dense"]
+
+
+def test_seconds_a_measurement(digits_tflite, tmp_path):
+    found = seconds_of("sparse", [digits_tflite] * 2, tmp_path)
+    (wall,), (processor,) = found["wall"], found["processor"]
+    assert wall > 0 and processor > 0.05  # the compiler's, the linker's and the emulator's, too
