@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfsparse.compiler.choose import encode_network
 from tfsparse.compiler.counted import count, layer_macs, layer_nnz
 from tfsparse.compiler.emit import Program, header_text, headers, source_text
-from tfsparse.compiler.encode import FORMATS, encode
+from tfsparse.compiler.encode import FORMATS
 from tfsparse.compiler.graph import lower
 from tfsparse.compiler.layers import Border, Network, Weighted
 from tfsparse.compiler.narrow import narrow
@@ -110,7 +111,7 @@ def build_program(
     if not formats or not set(formats) <= set(FORMATS):
         raise UserError(f"no weights without a format, nor others than these: {', '.join(FORMATS)}")
     network = narrow(lower(read_model(tflite)))
-    encoded = {layer.name: tables for layer in network.layers if (tables := encode(layer, formats)) is not None}
+    encoded = encode_network(network, optimize, formats)
     counted = count(network)
     if by_rows and not can_be_fed(network):
         raise UserError("the model cannot be fed by rows: it needs one input map of 2 to 255 rows, and one output")
