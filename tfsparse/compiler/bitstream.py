@@ -1,11 +1,11 @@
 """The stream of bits that holds a layer's weights, and the constants of each output channel in front of its weights.
 
 Lowest bit first, no gaps. For each stored weight: its value (two's complement, or an index into a codebook) in
-`value_bits`; then, unless all weights are stored, the number of zero weights up to the next stored one, across channels,
-as a Rice code: its `gap_bits` low bits, and the rest in unary, as so many zeros and a 1. Random gaps come within 0.1 bits
-a weight of their entropy so; with `gap_bits` 0 it is a bitmap in other words: one bit a weight. A reader looks at a
-weight and its gap in one go: both fit into WINDOW bits, as a gap too long for that is cut by a zero weight that is
-stored.
+`value_bits`; then, unless all weights are stored, the number of zero weights up to the next stored one, across
+channels, as a Rice code: its `gap_bits` low bits, and the rest in unary, as so many zeros and a 1. Random gaps come
+within 0.1 bits a weight of their entropy so; with `gap_bits` 0 it is a bitmap in other words: one bit a weight. A
+reader looks at a weight and its gap in one go: both fit into WINDOW bits, as a gap too long for that is cut by a zero
+weight that is stored.
 
 Source: R. F. Rice, "Some practical universal noiseless coding techniques", JPL 79-22 (1979).
 """
@@ -123,7 +123,7 @@ def codebook_coding(weights: np.ndarray, gap_bits: int | None) -> Coding:
 def with_gaps(weights: np.ndarray, make: Callable[[np.ndarray, int | None], Coding]) -> Coding:
     """The coding of fewest bits among those with 1 gap bit or more. `make`: one of the two functions above."""
     mean = weights.size / max(1, np.count_nonzero(weights))
-    middle = max(1, round(np.log2(max(mean, 2.0)) - 0.5))
+    middle = min(max(1, round(np.log2(max(mean, 2.0)) - 0.5)), _LARGEST_GAP_BITS)
     tried = [make(weights, bits) for bits in range(max(1, middle - 2), min(middle + 3, _LARGEST_GAP_BITS) + 1)]
     return min(tried, key=lambda coding: weight_fields(weights, coding)[0].total)
 

@@ -1,9 +1,14 @@
 """Which format each layer's weights get: by exact bytes of the tables, and measured ones of the code that reads them.
 
-All layers together decide, as a format that saves 30 bytes of one table does not pay for 100 bytes of kernel: each set of
-formats is tried, every layer takes the best of the set that it may have, and the set with least flash wins.
-`optimize` says what a layer may have: "size" all; "speed" only the fastest; "balanced" those at most `_SLOWER` times as
-slow as the fastest, by the estimate of `_instructions`.
+All layers together decide, as a format that saves 30 bytes of one table does not pay for 100 bytes of kernel: each set
+of formats is tried at several prices of an instruction in bytes of flash, at which every layer takes the cheapest of
+the set. What wins is, by `optimize`,
+
+- "size": least flash, then fewest instructions;
+- "speed": fewest instructions, then least flash;
+- "balanced": least flash ** 3 * instructions: 10 % of flash are worth a third of the instructions.
+
+Flash is exact in the tables and measured in the code, instructions are estimated.
 """
 
 from __future__ import annotations
@@ -14,7 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from tfsparse.compiler.encode import FORMATS, Choices, Encoded, bias_may_grow, choices, encode_plain, encode_weighted
 from tfsparse.compiler.layers import Convolution, Network, Weighted
 
-_SLOWER = 2.0
+_PRICES = (0.0, *(4.0**-n for n in range(12, -1, -1)))  # bytes of flash for an instruction
+_LAYER = 60  # bytes of flash, about, that a layer takes beside its tables and kernel
 
 # Bytes of machine code, gcc 12 at -Os for Cortex-M4; tests/compiler/test_choose.py measures them again.
 CODE = {
@@ -55,15 +61,6 @@ def _instructions(layer: Weighted, format: str) -> float:
     return stored * (7.0 * pixels + 60.0 * layer.window.out_height)
 
 
-def _allowed(layer: Weighted, found: Choices, optimize: str) -> list[str]:
-    """The formats that `optimize` leaves to a layer."""
-    if optimize == "size":
-        return list(found.sizes)
-    cost = {name: _instructions(layer, name) for name in found.sizes}
-    least = min(cost.values()) * (_SLOWER if optimize == "balanced" else 1.0)
-    return [name for name in found.sizes if cost[name] <= least]
-
-
 def _code(layers: Sequence[Weighted], formats: Sequence[str], found: Sequence[Choices]) -> int:
     """Bytes of the kernels and of what reads these formats."""
     parts = {_kernel(layer, name) for layer, name in zip(layers, formats, strict=True)}
@@ -80,19 +77,36 @@ def _sets(names: set[str]) -> Iterable[tuple[str, ...]]:
         yield from itertools.combinations(names, size)
 
 
+def _score(optimize: str, flash: float, instructions: float) -> tuple[float, ...]:
+    """The less the better."""
+    if optimize == "balanced":
+        return (flash**3 * instructions,)
+    return (flash, instructions) if optimize == "size" else (instructions, flash)
+
+
 def choose(layers: Sequence[Weighted], found: Sequence[Choices], optimize: str) -> list[str]:
     """The format of each layer."""
-    allowed = [_allowed(layer, each, optimize) for layer, each in zip(layers, found, strict=True)]
-    best, least = [], None
-    for names in _sets(set(itertools.chain.from_iterable(allowed))):
-        options = [[name for name in names if name in own] for own in allowed]
+    speed = [
+        {name: _instructions(layer, name) for name in each.sizes} for layer, each in zip(layers, found, strict=True)
+    ]
+    best, least, seen = [], None, set()
+    for names in _sets({name for each in found for name in each.sizes}):
+        options = [[name for name in names if name in each.sizes] for each in found]
         if not all(options):
             continue
-        formats = [min(own, key=each.sizes.get) for own, each in zip(options, found, strict=True)]
-        tables = sum(each.sizes[name] for name, each in zip(formats, found, strict=True))
-        flash = tables + _code(layers, formats, found)
-        if least is None or flash < least:
-            best, least = formats, flash
+        for price in _PRICES:
+            formats = [
+                min(own, key=lambda name, i=i: found[i].sizes[name] + price * speed[i][name])
+                for i, own in enumerate(options)
+            ]
+            if tuple(formats) in seen:
+                continue
+            seen.add(tuple(formats))
+            flash = sum(each.sizes[name] for name, each in zip(formats, found, strict=True))
+            flash += _code(layers, formats, found) + _LAYER * len(layers)
+            score = _score(optimize, flash, sum(each[name] for name, each in zip(formats, speed, strict=True)))
+            if least is None or score < least:
+                best, least = formats, score
     return best
 
 

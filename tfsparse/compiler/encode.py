@@ -105,7 +105,9 @@ def channel_fields(bias: np.ndarray, multipliers: Sequence[Multiplier], form: Ch
     bias_bits = form.bias_bits + (shifts if form.bias_grows else 0 * shifts)
     mantissas = np.array([m.mantissa - (1 << 30) >> 30 - form.mantissa_bits for m in multipliers], np.int64)
     values = np.stack([shifts, bias.astype(np.int64) & ((1 << bias_bits) - 1), mantissas], axis=1)
-    bits = np.stack([np.full_like(shifts, form.shift_bits), bias_bits, np.full_like(shifts, form.mantissa_bits)], axis=1)
+    bits = np.stack(
+        [np.full_like(shifts, form.shift_bits), bias_bits, np.full_like(shifts, form.mantissa_bits)], axis=1
+    )
     return Fields(values.reshape(-1), bits.reshape(-1))
 
 
