@@ -111,12 +111,12 @@ def build_program(
     if not formats or not set(formats) <= set(FORMATS):
         raise UserError(f"no weights without a format, nor others than these: {', '.join(FORMATS)}")
     network = narrow(lower(read_model(tflite)))
-    encoded = encode_network(network, optimize, formats)
+    encoded, lists = encode_network(network, optimize, formats)
     counted = count(network)
     if by_rows and not can_be_fed(network):
         raise UserError("the model cannot be fed by rows: it needs one input map of 2 to 255 rows, and one output")
     flow, plan = plan_network(network, optimize, by_rows)
-    return Program(name, flow.network, encoded, flow, plan, optimize, counted)
+    return Program(name, flow.network, encoded, flow, plan, optimize, counted, lists)
 
 
 def _reports(program: Program) -> tuple[LayerReport, ...]:

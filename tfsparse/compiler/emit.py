@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+import numpy as np
+
 from tfsparse.compiler import descriptors
 from tfsparse.compiler.bitstream import WINDOW, Coding
 from tfsparse.compiler.encode import Table
@@ -16,10 +18,12 @@ from tfsparse.compiler.program import Program, comment
 
 __all__ = ["Program", "header_text", "headers", "source_text"]
 
+_LARGEST_LIST = 32  # taps of a channel unpacked at a time, four bytes of stack each
 _LARGEST_BLOCK = 16  # pixels whose 32-bit sums wait on the stack at once
 _NO_GAPS = 255  # in the place of gap bits
 _REQUIRED = {
     "tfs_conv.h": ("tfs_window.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv_taps.h": ("tfs_window.h", "tfs_weights.h", "tfs_fixed.h"),
     "tfs_conv_dense.h": ("tfs_dot.h", "tfs_window.h", "tfs_weights.h", "tfs_fixed.h"),
     "tfs_dense.h": ("tfs_weights.h", "tfs_fixed.h"),
     "tfs_dense_dot.h": ("tfs_dot.h", "tfs_weights.h", "tfs_fixed.h"),
@@ -35,7 +39,9 @@ def kernel_of(layer: Layer, program: Program) -> str:
     streamed = program.encoded[layer.name].coding is not None
     if isinstance(layer, FullyConnected):
         return "tfs_dense" if streamed else "tfs_dense_dot"
-    return "tfs_conv" if streamed else "tfs_conv_dense"
+    if not streamed:
+        return "tfs_conv_dense"
+    return "tfs_conv_taps" if program.lists else "tfs_conv"
 
 
 def _kernel_headers(program: Program) -> list[str]:
@@ -156,12 +162,31 @@ def _stream_switches(codings: Sequence[Coding]) -> list[str]:
     return switches
 
 
+def _tap_switches(program: Program, layers: Sequence[Convolution]) -> list[str]:
+    """Those of the lists of taps. A list gets about a 32nd of the memory that values take."""
+    if not layers:
+        return []
+    most = max(1, *(int(np.count_nonzero(layer.weights, axis=1).max()) for layer in layers))
+    room = max(8, min(program.plan.size // 128, _LARGEST_LIST))
+    offset = "int16_t" if max(map(_reach, layers)) < 1 << 15 else "int32_t"
+    return [f"TFS_CONV_TAPS {min(most, room)}", f"TFS_OFFSET {offset}"]
+
+
+def _reach(layer: Convolution) -> int:
+    """Bytes that a tap may lie from the input's first, on either side, at most."""
+    w = layer.window
+    window = w.kernel_width * w.dilation_width + w.out_width * w.stride_width + w.pad_left
+    return (w.in_height * w.in_width + window) * layer.in_channels
+
+
 def _switches(program: Program) -> list[str]:
     """Macros that leave out of the runtime what this network does not need."""
     layers = program.network.layers
     encoded = {layer.name: program.encoded[layer.name] for layer in layers if isinstance(layer, Weighted)}
     convolutions = [layer for layer in layers if isinstance(layer, Convolution)]
     switches = _stream_switches(_codings(program))
+    if program.lists or program.optimize == "speed":
+        switches.append("TFS_SPEED")
     if not all(_fits_short_way(*scaled) for layer in layers for scaled in _scaled_sums(layer)):
         switches.append("TFS_ANY_SCALE")
     if encoded and all(_shifts_right(layer) for layer in layers if isinstance(layer, Weighted)):
@@ -174,6 +199,7 @@ def _switches(program: Program) -> list[str]:
     switches += [name for name, kind in (("TFS_DEPTHWISE", True), ("TFS_PLAIN_CONV", False)) if kind in depthwise]
     if convolutions:
         switches.append(f"TFS_CONV_BLOCK {max(map(conv_block, convolutions))}")
+        switches += _tap_switches(program, [x for x in convolutions if kernel_of(x, program) == "tfs_conv_taps"])
         switches.append(f"TFS_SIDE {'uint8_t' if max(map(_largest_side, convolutions)) < 256 else 'uint16_t'}")
     if is_flowing(program.flow):
         switches.append(f"MODEL_LAYERS {len(layers)}")

@@ -58,7 +58,7 @@ static inline void tfs_channel_open(tfs_channel *c, const tfs_weights *w)
 }
 
 /* The bits from the next one on, 25 at least. */
-static inline uint32_t tfs_look(const tfs_channel *c, const tfs_weights *w)
+TFS_INLINE uint32_t tfs_look(const tfs_channel *c, const tfs_weights *w)
 {
     const uint8_t *at = w->stream + (c->position >> 3);
     return (at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24) >> (c->position & 7);
@@ -116,7 +116,7 @@ static inline int tfs_trailing_zeros(uint32_t x)
 #endif
 
 /* The stored weight that is next; then `zeros` says how many after it are zero. */
-static inline int tfs_weight_next(tfs_channel *c, const tfs_weights *w)
+TFS_INLINE int tfs_weight_next(tfs_channel *c, const tfs_weights *w)
 {
     const int value_bits = TFS_VALUE_BITS(w);
     uint32_t bits = tfs_look(c, w);
