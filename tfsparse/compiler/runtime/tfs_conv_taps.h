@@ -1,8 +1,8 @@
 /* 2-D convolution, plain, grouped or depthwise, straight on a stream of weights, one output row a call.
  *
  * The input may be a ring that holds `held` rows at a time. For each output channel in turn, its weights are unpacked
- * into a short list of taps, and the list is run over a block of neighbouring pixels, two at a time, whose sums stay in
- * registers. A weight that is zero costs nothing.
+ * into a short list of taps, and the list is run over a block of neighbouring pixels, three at a time, whose sums stay
+ * in registers. A weight that is zero costs nothing.
  */
 #ifndef TFS_CONV_TAPS_H
 #define TFS_CONV_TAPS_H
@@ -29,6 +29,7 @@ TFS_FAST static tfs_tap *tfs_unpack(const tfs_conv *l, tfs_channel *channel, tfs
         const int source = ((y % l->held) * l->in_width + left + kx * l->dilation_width) * l->in_channels;
         const int inside = y >= 0 && y < l->in_height;
         int c = at.zeros - place * run;
+        at.zeros = 0; /* and it stays so where all weights are stored */
         do {
             const int weight = tfs_weight_next(&at, &l->w);
             if (inside) {
