@@ -1,8 +1,8 @@
 """int8 `.tflite` -> C99: `compile_model` writes a folder that any microcontroller project can take in.
 
-Only numpy is needed. The way: `reader` (bytes to dataclasses), `graph` (to layers with all numbers resolved), `narrow`
-and `encode` (constants in few bytes), `schedule` (memory plan), `emit` (text), and those C kernels of `runtime/` that
-the network uses.
+Only numpy is needed. The way: `reader` (bytes to dataclasses), `graph` (to layers with all numbers resolved), `dead`,
+`narrow`, `choose` and `encode` (constants in few bytes), `schedule` (memory plan), `emit` (text), and those C kernels
+of `runtime/` that the network uses.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tfsparse.compiler.choose import encode_network
 from tfsparse.compiler.counted import count, layer_macs, layer_nnz
+from tfsparse.compiler.dead import remove_dead
 from tfsparse.compiler.emit import Program, header_text, headers, source_text
 from tfsparse.compiler.encode import FORMATS
 from tfsparse.compiler.graph import lower
@@ -110,7 +111,7 @@ def build_program(
         raise UserError(f"there is no '{optimize}' to optimise for; use one of: {', '.join(OPTIMIZE)}")
     if not formats or not set(formats) <= set(FORMATS):
         raise UserError(f"no weights without a format, nor others than these: {', '.join(FORMATS)}")
-    network = narrow(lower(read_model(tflite)))
+    network = narrow(remove_dead(lower(read_model(tflite))))
     encoded, lists = encode_network(network, optimize, formats)
     counted = count(network)
     if by_rows and not can_be_fed(network):
