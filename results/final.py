@@ -66,8 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
         )
     deviation = "" if entry.accuracy_sd is None else f" +- {100 * entry.accuracy_sd:.2f}"
     print(
-        f"{entry.name}: test {100 * entry.test_accuracy:.2f}{deviation} % over {len(entry.seeds)} seeds, nnz {entry.nnz}, "
-        f"payload {entry.payload}, flash_model {entry.flash_model}, ram_model {entry.ram_model} (input fed {entry.fed})",
+        f"{entry.name}: test {100 * entry.test_accuracy:.2f}{deviation} % over {len(entry.seeds)} seeds, "
+        f"nnz {entry.nnz}, payload {entry.payload}, flash_model {entry.flash_model}, ram_model {entry.ram_model} "
+        f"(input fed {entry.fed})",
         file=sys.stderr,
     )
     return 0
@@ -123,7 +124,8 @@ def trained(candidate, dataset, seed: int, options, measurer) -> tuple[bytes, di
 def summary(record: dict) -> str:
     words = ("nnz", "payload", "flash_model", "ram_model", "instructions")
     sizes = ", ".join(f"{word} {record[word]}" for word in words)
-    return f"validation {100 * record['val_accuracy']:.2f} % ({100 * record['float_val_accuracy']:.2f} % in floats), {sizes}"
+    int8, floats = 100 * record["val_accuracy"], 100 * record["float_val_accuracy"]
+    return f"validation {int8:.2f} % ({floats:.2f} % in floats), {sizes}"
 
 
 def command(options) -> str:

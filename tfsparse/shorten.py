@@ -21,8 +21,8 @@ _WEIGHTED = (
     schema.BuiltinOperator.FULLY_CONNECTED,
 )
 _INT8_TOP = 127
-# A weight that int8 rounded is this near to its level, in steps between levels: half a step of int8, and a little more.
-_NEAR = 0.05
+# A weight that int8 rounded is this near to its level, in steps of int8: half a one, and a little more.
+_NEAR = 0.6
 
 
 def shorten(tflite: bytes, mantissa_bits: int | None, weight_bits: int = FULL_BITS) -> bytes:
@@ -70,7 +70,7 @@ def _levels(q: np.ndarray, axis: int | None, top: int) -> np.ndarray | None:
     """The numbers of the levels, in -top..top, that int8 weights lie on; None where one lies on none."""
     places = q.astype(np.float64) * top / _INT8_TOP
     levels = np.rint(places)
-    if np.abs(places - levels).max(initial=0) > _NEAR:
+    if np.abs(places - levels).max(initial=0) > _NEAR * top / _INT8_TOP:
         return None
     axes = tuple(i for i in range(q.ndim) if i != axis)
     outermost = np.abs(levels).max(axis=axes)
