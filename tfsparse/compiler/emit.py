@@ -7,17 +7,25 @@ import textwrap
 from tfsparse.compiler import descriptors
 from tfsparse.compiler.encode import Encoded, Table
 from tfsparse.compiler.fixedpoint import Multiplier
-from tfsparse.compiler.flow import flow_text, is_flowing, pointer, row_layer, run_calls
+from tfsparse.compiler.flow import (
+    flow_text,
+    is_flowing,
+    pointer,
+    row_layer,
+    run_calls,
+    table_switches,
+    tables_text,
+)
 from tfsparse.compiler.interface import functions_text, head, header_text
 from tfsparse.compiler.layers import Convolution, FullyConnected, Layer, Network, Pool, Weighted
 from tfsparse.compiler.program import Program, comment
+from tfsparse.compiler.rows import LARGEST_BLOCK
 
 __all__ = ["Program", "header_text", "headers", "source_text"]
 
-_LARGEST_BLOCK = 16  # pixels whose 32-bit sums wait on the stack at once
 _REQUIRED = {
-    "tfs_conv.h": ("tfs_window.h", "tfs_weights.h", "tfs_fixed.h"),
-    "tfs_conv_dense.h": ("tfs_dot.h", "tfs_window.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv_dense.h": ("tfs_dot.h", "tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
     "tfs_dense.h": ("tfs_weights.h", "tfs_fixed.h"),
     "tfs_dense_dot.h": ("tfs_dot.h", "tfs_weights.h", "tfs_fixed.h"),
     **descriptors.REQUIRED,
@@ -66,8 +74,8 @@ def _weights(layer: Weighted, encoded: Encoded) -> str:
 
 
 def conv_block(layer: Convolution) -> int:
-    """Pixels of an output row that are computed together: equal parts of at most `_LARGEST_BLOCK`."""
-    parts = -(-layer.window.out_width // _LARGEST_BLOCK)
+    """Pixels of an output row that are computed together: equal parts of at most `LARGEST_BLOCK`."""
+    parts = -(-layer.window.out_width // LARGEST_BLOCK)
     return -(-layer.window.out_width // parts)
 
 
@@ -76,8 +84,8 @@ def _fields(layer: Layer, encoded: Encoded | None, network: Network) -> str | No
     if isinstance(layer, Convolution):
         w = layer.window
         return (
-            f"{_weights(layer, encoded)}, {w.in_height}, {w.in_width}, {layer.in_channels}, "
-            f"{w.held or w.in_height}, {w.out_height}, {w.out_width}, {layer.out_channels}, {layer.run}, "
+            f"{descriptors.rows(w, network)}{_weights(layer, encoded)}, {w.in_height}, {w.in_width}, "
+            f"{layer.in_channels}, {w.out_height}, {w.out_width}, {layer.out_channels}, {layer.run}, "
             f"{layer.per_group}, {w.kernel_height}, {w.kernel_width}, {w.stride_height}, {w.stride_width}, "
             f"{w.dilation_height}, {w.dilation_width}, {w.pad_top}, {w.pad_left}, {conv_block(layer)}"
         )
@@ -144,7 +152,10 @@ def _switches(program: Program) -> list[str]:
         switches.append(f"TFS_SIDE {'uint8_t' if max(map(_largest_side, convolutions)) < 256 else 'uint16_t'}")
     if is_flowing(program.flow):
         switches.append(f"MODEL_LAYERS {len(layers)}")
-    return [f"#define {switch}" for switch in (*switches, *descriptors.switches(program.network))]
+    return [
+        f"#define {switch}"
+        for switch in (*switches, *descriptors.switches(program.network), *table_switches(program.plan))
+    ]
 
 
 def _shifts_right(layer: Weighted) -> bool:
@@ -189,6 +200,7 @@ def source_text(program: Program) -> str:
         "\n".join(_switches(program)),
         "\n".join(f'#include "{name}"' for name in included),
         "static int8_t arena[MODEL_ARENA_SIZE];",
+        "\n".join(tables_text(program.plan)),
         *tables,
         functions_text(program, calls),
     ]

@@ -1,6 +1,6 @@
 /* 2-D convolution, plain, grouped or depthwise, straight on compressed weights, one output row a call.
  *
- * The input may be a ring that holds `held` rows at a time. Outermost the output channels, so that a row needs their
+ * Outermost the output channels, so that a row needs their
  * constants once; then the stored weights, each of which adds its share to a block of neighbouring pixels. A zero weight
  * costs one look at its bit.
  */
@@ -64,7 +64,7 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
                             end = tfs_steps(l->in_width - x, stride);
                         }
                         end = end < pixels ? end : pixels;
-                        source += ((y % l->held) * l->in_width + x + begin * stride) * l->in_channels;
+                        source += TFS_ROW(l, y, l->in_width * l->in_channels) + (x + begin * stride) * l->in_channels;
                     }
                     do {
                         const int weight = tfs_stream_take(&stream);

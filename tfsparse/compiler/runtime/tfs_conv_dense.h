@@ -1,6 +1,6 @@
 /* 2-D convolution, plain or depthwise, with all its weights stored, one output row a call.
  *
- * The input may be a ring that holds `held` rows at a time. For each output channel the sums of a block of pixels grow
+ * For each output channel the sums of a block of pixels grow
  * tap by tap; a depthwise kernel goes three taps at a time over the pixels that see all of its columns.
  */
 #ifndef TFS_CONV_DENSE_H
@@ -123,7 +123,7 @@ TFS_NOINLINE static void tfs_conv_dense_row(const tfs_conv *l, const int8_t *in,
                 if (rows.top >= l->in_height) {
                     continue;
                 }
-                source = group + ((rows.top % l->held) * l->in_width + block.left) * l->in_channels;
+                source = group + TFS_ROW(l, rows.top, l->in_width * l->in_channels) + block.left * l->in_channels;
                 rows.top += l->dilation_height;
 #ifdef TFS_DEPTHWISE
                 if (l->run == 1) {

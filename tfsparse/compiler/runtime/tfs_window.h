@@ -4,12 +4,13 @@
 
 #include <string.h>
 
+#include "tfs_rows.h"
 #include "tfs_weights.h"
 
 typedef struct {
+    TFS_ROWS
     tfs_weights w;
     TFS_SIDE in_height, in_width, in_channels;
-    TFS_SIDE held; /* rows of the input that are in memory, a ring: row y lies at place y % held */
     TFS_SIDE out_height, out_width, out_channels;
     TFS_SIDE run;       /* input channels that an output channel sees */
     TFS_SIDE per_group; /* output channels that see the same input channels */
