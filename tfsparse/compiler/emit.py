@@ -17,15 +17,17 @@ from tfsparse.compiler.flow import (
     tables_text,
 )
 from tfsparse.compiler.interface import functions_text, head, header_text
-from tfsparse.compiler.layers import Convolution, FullyConnected, Layer, Network, Pool, Weighted
+from tfsparse.compiler.layers import Convolution, FullyConnected, Layer, Pool, Weighted
 from tfsparse.compiler.program import Program, comment
-from tfsparse.compiler.rows import LARGEST_BLOCK
+from tfsparse.compiler.rows import LARGEST_BLOCK, channelwise
 
 __all__ = ["Program", "header_text", "headers", "source_text"]
 
 _REQUIRED = {
     "tfs_conv.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
-    "tfs_conv_dense.h": ("tfs_dot.h", "tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv_dense.h": ("tfs_dot.h", "tfs_nine.h", "tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv_small.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_dense_small.h": ("tfs_weights.h", "tfs_fixed.h"),
     "tfs_dense.h": ("tfs_weights.h", "tfs_fixed.h"),
     "tfs_dense_dot.h": ("tfs_dot.h", "tfs_weights.h", "tfs_fixed.h"),
     **descriptors.REQUIRED,
@@ -37,10 +39,15 @@ def kernel_of(layer: Layer, program: Program) -> str:
     """Name of the C kernel that runs a layer; its header has the same."""
     if not isinstance(layer, Weighted):
         return descriptors.HEADERS[type(layer)].removesuffix(".h")
-    stored = program.encoded[layer.name].format == "dense" and program.optimize != "size"
+    stored = program.encoded[layer.name].format == "dense"
     if isinstance(layer, FullyConnected):
-        return "tfs_dense_dot" if stored else "tfs_dense"
-    return "tfs_conv_dense" if stored and layer.run in (1, layer.in_channels) else "tfs_conv"
+        return ("tfs_dense_small" if is_small(program) else "tfs_dense_dot") if stored else "tfs_dense"
+    return ("tfs_conv_small" if is_small(program) else "tfs_conv_dense") if stored else "tfs_conv"
+
+
+def is_small(program: Program) -> bool:
+    """Whether kernels should be small rather than fast: inputs are fed by rows where RAM is scarce."""
+    return program.optimize == "size" or (program.flow.fed and program.optimize != "speed")
 
 
 def _kernel_headers(program: Program) -> list[str]:
@@ -79,19 +86,69 @@ def conv_block(layer: Convolution) -> int:
     return -(-layer.window.out_width // parts)
 
 
-def _fields(layer: Layer, encoded: Encoded | None, network: Network) -> str | None:
+def is_nine(layer: Layer, program: Program) -> bool:
+    """Whether the kernel of 3x3 depthwise windows runs the layer."""
+    if not isinstance(layer, Convolution) or layer.run > 1:
+        return False
+    w = layer.window
+    shape = (w.kernel_height, w.kernel_width, w.dilation_height, w.dilation_width)
+    return shape == (3, 3, 1, 1) and w.in_width >= 3 and kernel_of(layer, program) == "tfs_conv_dense"
+
+
+def _has_blocks(program: Program) -> bool:
+    """Whether some kernel sums blocks of pixels."""
+    kernels = {kernel_of(layer, program) for layer in program.network.layers if isinstance(layer, Convolution)}
+    return bool(kernels - {"tfs_conv_small"})
+
+
+def _block(layer: Convolution, program: Program) -> str:
+    return f", {conv_block(layer)}" if _has_blocks(program) else ""
+
+
+def _is_dilated(program: Program) -> bool:
+    layers = [layer for layer in program.network.layers if isinstance(layer, Convolution)]
+    return any(max(layer.window.dilation_height, layer.window.dilation_width) > 1 for layer in layers)
+
+
+def _dilation(layer: Convolution, program: Program) -> str:
+    w = layer.window
+    return f"{w.dilation_height}, {w.dilation_width}, " if _is_dilated(program) else ""
+
+
+def _line(program: Program) -> int:
+    """Columns of a row that may lie over rows of the input, at most; 0 where none does."""
+    flow = program.flow
+    over = [layer for i, layer in enumerate(program.network.layers) if i in flow.streamed and channelwise(layer)]
+    return max((layer.window.out_width for layer in over), default=0) if flow.tables else 0
+
+
+def _is_grouped(layer: Convolution) -> bool:
+    """Whether the taps of a row of the window do not lie evenly in the map."""
+    return layer.run > 1 and (layer.run < layer.in_channels or layer.window.dilation_width > 1)
+
+
+def _has_nine(program: Program) -> bool:
+    return any(is_nine(layer, program) for layer in program.network.layers)
+
+
+def _nine(program: Program, layer: Layer) -> str:
+    return f", {int(is_nine(layer, program))}" if _has_nine(program) else ""
+
+
+def _fields(layer: Layer, encoded: Encoded | None, program: Program) -> str | None:
     """Initialiser of the layer's descriptor, in the order of the struct; None where its kernel needs none."""
     if isinstance(layer, Convolution):
         w = layer.window
         return (
-            f"{descriptors.rows(w, network)}{_weights(layer, encoded)}, {w.in_height}, {w.in_width}, "
+            f"{descriptors.rows(w, program.network)}{_weights(layer, encoded)}, {w.in_height}, {w.in_width}, "
             f"{layer.in_channels}, {w.out_height}, {w.out_width}, {layer.out_channels}, {layer.run}, "
             f"{layer.per_group}, {w.kernel_height}, {w.kernel_width}, {w.stride_height}, {w.stride_width}, "
-            f"{w.dilation_height}, {w.dilation_width}, {w.pad_top}, {w.pad_left}, {conv_block(layer)}"
+            f"{_dilation(layer, program)}{w.pad_top}, {w.pad_left}"
+            f"{_block(layer, program)}{_nine(program, layer)}"
         )
     if isinstance(layer, FullyConnected):
         return f"{_weights(layer, encoded)}, {layer.rows}, {layer.weights.shape[1]}, {layer.weights.shape[0]}"
-    return descriptors.fields(layer, network)
+    return descriptors.fields(layer, program.network)
 
 
 def _descriptor(layer: Layer, fields: str) -> str:
@@ -112,6 +169,8 @@ def _call(program: Program, i: int, layer: Layer) -> list[str]:
     kernel, arguments = kernel_of(layer, program), f"&{layer.name}, {inputs[0]}, {output}"
     if isinstance(layer, FullyConnected):
         return [f"{kernel}_run({arguments});"]
+    if isinstance(layer, Convolution) and layer.at_once and not row:
+        return [f"{kernel}_rows({arguments}, 0, {layer.window.out_height});"]
     return [f"{kernel}_row({arguments}, row);" if row else f"tfs_conv_rows({arguments}, {kernel}_row);"]
 
 
@@ -145,10 +204,17 @@ def _switches(program: Program) -> list[str]:
         switches.append("TFS_RIGHT_SHIFTS")
     if any(max(e.channels.bias_bits, e.channels.mantissa_bits) > 25 for e in encoded.values()):
         switches.append("TFS_WIDE_FIELDS")
-    depthwise = {layer.run == 1 for layer in convolutions if kernel_of(layer, program) == "tfs_conv_dense"}
+    stored = [x for x in convolutions if kernel_of(x, program) == "tfs_conv_dense" and not is_nine(x, program)]
+    depthwise = {layer.run == 1 for layer in stored}
     switches += [name for name, kind in (("TFS_DEPTHWISE", True), ("TFS_PLAIN_CONV", False)) if kind in depthwise]
+    switches += ["TFS_DILATED"] if _is_dilated(program) else []
+    switches += [f"TFS_LINE {_line(program)}"] if _line(program) else []
+    if any(_is_grouped(layer) for layer in convolutions):
+        switches.append("TFS_GROUPS")
+    if _has_nine(program):
+        switches.append("TFS_NINE")
     if convolutions:
-        switches.append(f"TFS_CONV_BLOCK {max(map(conv_block, convolutions))}")
+        switches += [f"TFS_CONV_BLOCK {max(map(conv_block, convolutions))}"] if _has_blocks(program) else []
         switches.append(f"TFS_SIDE {'uint8_t' if max(map(_largest_side, convolutions)) < 256 else 'uint16_t'}")
     if is_flowing(program.flow):
         switches.append(f"MODEL_LAYERS {len(layers)}")
@@ -180,7 +246,7 @@ def source_text(program: Program) -> str:
         title = f"/* {layer.name}: {layer.place}, '{comment(network.values[layer.output].name)}' */"
         parts = [_array(layer, table) for table in encoded.tables] if encoded else []
         described = row_layer(flow, layer) if i in flow.streamed else layer
-        if (fields := _fields(described, encoded, network)) is not None:
+        if (fields := _fields(described, encoded, program)) is not None:
             parts.append(_descriptor(layer, fields))
         if parts:
             tables.append("\n".join([title, *parts]))

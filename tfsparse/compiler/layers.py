@@ -105,6 +105,7 @@ class Convolution(Weighted):
     out_channels: int
     run: int
     per_group: int
+    at_once: bool = False  # all its rows in one go, channel after channel: faster, and its input is needed to the end
 
     @property
     def kind(self) -> str:

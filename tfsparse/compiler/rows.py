@@ -245,7 +245,7 @@ class _Simulation:
 
     def run_whole(self, i: int) -> None:
         layer, out = self.network.layers[i], self.size[self.network.layers[i].output]
-        if isinstance(layer, Convolution | Pool):
+        if isinstance(layer, Convolution | Pool) and not (isinstance(layer, Convolution) and layer.at_once):
             work = window_work(layer)
             value = layer.inputs[0]
             in_row, out_row = self.size[value] // work.in_rows, out // work.rows

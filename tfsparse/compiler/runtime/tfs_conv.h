@@ -46,9 +46,9 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
              * A tap outside the map counts as if x were the zero point. */
             int y = row * l->stride_height - l->pad_top;
             tfs_channel_next(&channel, &l->w);
-            for (int ky = 0; ky < l->kernel_height; ky++, y += l->dilation_height) {
+            for (int ky = 0; ky < l->kernel_height; ky++, y += TFS_DILATION_HEIGHT(l)) {
                 int x = column * stride - l->pad_left;
-                for (int kx = 0; kx < l->kernel_width; kx++, x += l->dilation_width) {
+                for (int kx = 0; kx < l->kernel_width; kx++, x += TFS_DILATION_WIDTH(l)) {
                     int c = tfs_stream_zeros(&stream, l->run);
                     int begin = 0, end = 0; /* pixels whose tap lies inside the map */
                     int32_t total = 0;
