@@ -23,10 +23,10 @@ OUT ?= runs/$(DATASET)
 # An interrupted run goes on where it stopped.
 RESUME = $(if $(wildcard $(OUT)/trials.jsonl),--resume)
 
-.PHONY: help setup search test tflm lint clean
+.PHONY: help setup search test tflm lint verify-results clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 setup: $(VENV)/.ready  ## Debian packages, .venv, pinned requirements
 
@@ -42,6 +42,9 @@ test: tflm lint  ## all tests, slow ones included (ARGS= goes to pytest)
 lint: setup  ## ruff: errors and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+verify-results: setup  ## every network of results/ measured again (ARGS="--data-dir DIR")
+	$(BIN)/python -m results.verify $(ARGS)
 
 clean:  ## remove builds and caches, keep .venv and runs
 	rm -rf .pio .cache build .pytest_cache .ruff_cache .hypothesis

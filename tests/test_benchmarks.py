@@ -2,14 +2,11 @@
 
 import json
 import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
+import support.repository  # noqa: F401
 from benchmarks import early_stopping
 from benchmarks import search as search_benchmark
 from benchmarks.digits_table import TABLE, Row, read_table

@@ -63,6 +63,7 @@ class Training:
     pruning phase). `pruning` is `unstructured` (single weights), `structured` (whole channels, units, and inputs of the
     first dense layer) or `both`, one after the other. A weight or group is pruned where log alpha exceeds its family's
     threshold. `distillation` is what a teacher's answers count for in the loss; the labels have the rest.
+    `weight_bits`: with fewer than 8 the weights are trained to lie on 2^bits - 1 levels (see `levels`).
     """
 
     learning_rate: float = 0.02
@@ -79,6 +80,7 @@ class Training:
     threshold_dense: float = 3.0
     threshold_group: float = 3.0
     distillation: float = 0.0
+    weight_bits: int = 8
 
 
 @dataclass(frozen=True)

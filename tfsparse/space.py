@@ -157,14 +157,24 @@ class Encoded:
 class DesignSpace:
     """Every candidate for images of `input_shape` (height, width, channels) and a number of classes.
 
-    `budgets` are hard: `refusal` turns away a candidate that cannot meet them by its shapes alone.
+    `budgets` are hard: `refusal` turns away a candidate that cannot meet them by its shapes alone. `by_rows`: the image
+    is fed to it row by row.
     """
 
-    def __init__(self, input_shape: Shape, classes: int, budgets: Budgets | None = None, max_macs: int = MAX_MACS):
+    def __init__(
+        self,
+        input_shape: Shape,
+        classes: int,
+        budgets: Budgets | None = None,
+        max_macs: int = MAX_MACS,
+        *,
+        by_rows: bool = False,
+    ):
         self.input_shape = tuple(int(size) for size in input_shape)
         self.classes = int(classes)
         self.budgets = budgets or Budgets()
         self.max_macs = max_macs
+        self.by_rows = by_rows
         self.parameters = tuple(_parameters(colour=self.input_shape[-1] == 3))
         self._index = {parameter.name: i for i, parameter in enumerate(self.parameters)}
         self._judged: dict[Candidate, tuple[Network | None, str | None]] = {}
@@ -333,8 +343,9 @@ class DesignSpace:
             return f"needs {network.macs} multiply-accumulates, over the limit of {self.max_macs}"
         ram, flash = self.budgets.ram, self.budgets.flash
         kept = _slimmest(network) if candidate.training.pruning in ("structured", "both") else network
-        if ram is not None and kept.memory_bound > ram:
-            return f"holds {kept.memory_bound} bytes at once by its shapes, over the {ram} bytes of RAM"
+        held = kept.least_memory(self.by_rows)
+        if ram is not None and held > ram:
+            return f"holds {held} bytes at once by its shapes, over the {ram} bytes of RAM"
         least = self.least_payload(kept, candidate)
         if flash is not None and least > flash:
             return f"its weights take {least} bytes at the least, over the {flash} bytes of flash"
@@ -360,7 +371,7 @@ class DesignSpace:
                 (
                     _ERROR_BY_MACS * macs + _ERROR_BY_VECTOR * vector + _ERROR_BY_NARROWEST * narrowest,
                     np.log(_CODE_GUESS + kept * network.weight_count),
-                    np.log(_STACK_GUESS + network.memory_bound),
+                    np.log(_STACK_GUESS + (network.least_memory(True) if self.by_rows else network.memory_bound)),
                 )
             )
         return np.array(rows, float).reshape(-1, 3)
@@ -388,7 +399,7 @@ class DesignSpace:
             )
             network, _ = self._judge(candidate)
             if network is not None:
-                found.append((network.memory_bound, self.least_payload(network, candidate), candidate))
+                found.append((network.least_memory(self.by_rows), self.least_payload(network, candidate), candidate))
         return found
 
     def _judge(self, candidate: Candidate) -> tuple[Network | None, str | None]:

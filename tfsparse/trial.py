@@ -114,6 +114,7 @@ def evaluate(
         floats,
         dataset.validation.labels,
         trained.val_accuracy,
+        weight_bits=candidate.training.weight_bits,
     )
     clock.lap("convert")
 

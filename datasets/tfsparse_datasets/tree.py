@@ -14,6 +14,10 @@ from pathlib import Path
 from tfsparse.errors import UserError
 
 
+class Absent(UserError):
+    """A data set's files are not there; the message says where to put them."""
+
+
 class Tree(ABC):
     """Named files. `names` are the posix paths below the root, sorted; hidden files and macOS litter are left out."""
 
@@ -87,8 +91,8 @@ def check_md5(data: bytes, expected: str, what: str) -> None:
 def find(data_dir: Path | None, folders: tuple[str, ...], files: tuple[str, ...], name: str, what: str) -> Path:
     """The first of `files` (or folders of these names) in `data_dir` or in one of its sub-folders `folders`.
 
-    data_dir: None stands for `data` in the current folder. `what` says in words what belongs there. Raises UserError
-    that says where to put it.
+    data_dir: None stands for `data` in the current folder. `what` says in words what belongs there. Raises Absent,
+    which says where to put it.
     """
     base = Path("data") if data_dir is None else Path(data_dir)
     if data_dir is not None and not base.is_dir():
@@ -97,6 +101,6 @@ def find(data_dir: Path | None, folders: tuple[str, ...], files: tuple[str, ...]
         for file in files:
             if (folder / file).exists():
                 return folder / file
-    raise UserError(
+    raise Absent(
         f"{name} is not in {base} or {base / folders[0]}: put {what} there, or name their folder with --data-dir DIR"
     )

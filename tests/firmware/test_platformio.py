@@ -68,7 +68,7 @@ class Project:
             env=self.environment(**more),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 
@@ -79,7 +79,7 @@ class Project:
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 
@@ -285,7 +285,7 @@ def test_monitor(project):
         os.close(primary)
 
 
-def read_until(terminal: int, text: str, timeout: float = 20.0) -> str:
+def read_until(terminal: int, text: str, timeout: float = 60.0) -> str:
     shown, deadline = "", time.monotonic() + timeout
     while text not in shown and time.monotonic() < deadline:
         if select.select([terminal], [], [], 0.1)[0]:
@@ -347,7 +347,7 @@ def test_a_copied_project_does_not_build_with_the_originals_platform(project, tm
     assert project.pio("run").returncode == 0
     copy = tmp_path / "copy"
     shutil.copytree(project.folder, copy)
-    run = {"cwd": copy, "env": project.environment(), "capture_output": True, "text": True, "timeout": 120}
+    run = {"cwd": copy, "env": project.environment(), "capture_output": True, "text": True, "timeout": 300}
     first = subprocess.run([PIO, "run"], check=False, **run)
     assert first.returncode != 0
     assert "this project was copied" in first.stderr

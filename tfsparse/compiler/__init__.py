@@ -8,12 +8,13 @@ the network uses.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfsparse.compiler.counted import count, layer_macs, layer_nnz
 from tfsparse.compiler.emit import Program, header_text, headers, source_text
-from tfsparse.compiler.encode import encode
+from tfsparse.compiler.encode import FORMATS, encode
 from tfsparse.compiler.graph import lower
 from tfsparse.compiler.layers import Border, Network, Weighted
 from tfsparse.compiler.narrow import narrow
@@ -27,7 +28,10 @@ _RUNTIME = Path(__file__).parent / "runtime"
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer as compiled. Sizes in bytes; `format` is None for a layer without weights."""
+    """One layer as compiled. Sizes in bytes; `format` is None for a layer without weights.
+
+    `payload` is `formats[format]`, the weights', and `constants`, the biases', multipliers' and shifts'.
+    """
 
     name: str
     kind: str
@@ -36,6 +40,8 @@ class LayerReport:
     weights: int
     nnz: int
     payload: int
+    constants: int
+    formats: dict[str, int]  # bytes that the weights take in each format considered
     macs: int
     streamed: bool  # made row by row, as soon as the rows it reads are there
 
@@ -91,12 +97,20 @@ def _ports(network: Network, borders: tuple[Border, ...]) -> tuple[Port, ...]:
     )
 
 
-def build_program(tflite: bytes, name: str, optimize: str = "balanced", by_rows: bool = False) -> Program:
+def build_program(
+    tflite: bytes,
+    name: str,
+    optimize: str = "balanced",
+    by_rows: bool = False,
+    formats: Sequence[str] = FORMATS,
+) -> Program:
     """The whole compilation, up to the text: pure, no files. For the arguments see `compile_model`."""
     if optimize not in OPTIMIZE:
         raise UserError(f"there is no '{optimize}' to optimise for; use one of: {', '.join(OPTIMIZE)}")
+    if not formats or not set(formats) <= set(FORMATS):
+        raise UserError(f"no weights without a format, nor others than these: {', '.join(FORMATS)}")
     network = narrow(lower(read_model(tflite)))
-    encoded = {layer.name: tables for layer in network.layers if (tables := encode(layer, optimize)) is not None}
+    encoded = {layer.name: tables for layer in network.layers if (tables := encode(layer, formats)) is not None}
     counted = count(network)
     if by_rows and not can_be_fed(network):
         raise UserError("the model cannot be fed by rows: it needs one input map of 2 to 255 rows, and one output")
@@ -111,10 +125,12 @@ def _reports(program: Program) -> tuple[LayerReport, ...]:
             name=layer.name,
             kind=layer.kind,
             output_shape=network.values[layer.output].shape,
-            format=program.encoded[layer.name].format if layer.name in program.encoded else None,
+            format=tables.format if (tables := program.encoded.get(layer.name)) else None,
             weights=layer.weights.size if isinstance(layer, Weighted) else 0,
             nnz=layer_nnz(layer),
-            payload=program.encoded[layer.name].payload if layer.name in program.encoded else 0,
+            payload=tables.payload if tables else 0,
+            constants=tables.constants if tables else 0,
+            formats=dict(tables.alternatives) if tables else {},
             macs=layer_macs(layer),
             streamed=i in program.flow.streamed,
         )
@@ -123,12 +139,19 @@ def _reports(program: Program) -> tuple[LayerReport, ...]:
 
 
 def compile_model(
-    tflite: bytes | Path, out: Path, *, name: str = "model", optimize: str = "balanced", by_rows: bool = False
+    tflite: bytes | Path,
+    out: Path,
+    *,
+    name: str = "model",
+    optimize: str = "balanced",
+    by_rows: bool = False,
+    formats: Sequence[str] = FORMATS,
 ) -> CompiledModel:
     """Compile a `.tflite` (its bytes, or the path of the file) and write model.c, model.h and the runtime into `out`.
 
     `optimize`: "size" (least flash), "balanced" or "speed" (fewest instructions). `by_rows`: the input is given row by
-    row to `model_feed`, so that only the rows needed are in memory.
+    row to `model_feed`, so that only the rows needed are in memory. `formats`: what weights may be written as; for
+    each layer the smallest is taken.
 
     The same input gives the same bytes. `UserError` where the file is missing, damaged or uses what is not supported;
     then nothing is written.
@@ -140,7 +163,7 @@ def compile_model(
             raise UserError(
                 f"cannot read the model '{tflite}' ({error.strerror}); give the path of a .tflite file"
             ) from None
-    program = build_program(tflite, name, optimize, by_rows)
+    program = build_program(tflite, name, optimize, by_rows, formats)
     network = program.network
     texts = {"model.c": source_text(program), "model.h": header_text(program)}
     out = Path(out)

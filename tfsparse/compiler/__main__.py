@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tfsparse.compiler import OPTIMIZE, CompiledModel, compile_model
+from tfsparse.compiler.encode import FORMATS
 from tfsparse.compiler.library import write_library
 from tfsparse.errors import UserError, run_cli
 
@@ -22,15 +23,22 @@ def table_of(model: CompiledModel) -> Table:
     table = Table(title="int8 network in C99")
     for column, justify in (("layer", "left"), ("output", "left"), ("format", "left")):
         table.add_column(column, justify=justify)
-    for column in ("weights", "nnz", "payload B", "MACs"):
+    formats = [name for name in FORMATS if any(name in layer.formats for layer in model.layers)]
+    columns = ["weights", "nnz", *(f"{name} B" for name in formats), "B/nnz", "constants B", "payload B", "MACs"]
+    for column in columns:
         table.add_column(column, justify="right")
     for layer in model.layers:
-        numbers = (layer.weights, layer.nnz, layer.payload, layer.macs)
+        sizes = [layer.formats.get(name) for name in formats]
+        each = f"{layer.formats[layer.format] / layer.nnz:.2f}" if layer.formats and layer.nnz else None
+        numbers = (layer.weights, layer.nnz, *sizes, each, layer.constants, layer.payload, layer.macs)
         shape = " x ".join(map(str, layer.output_shape))
         table.add_row(layer.name, shape, layer.format or "-", *(str(n) if n else "-" for n in numbers))
     table.add_section()
     weights = sum(layer.weights for layer in model.layers)
-    table.add_row("total", "", "", str(weights), str(model.nnz), str(model.payload), str(model.macs))
+    total = ["" for _ in columns]
+    total[:2] = str(weights), str(model.nnz)
+    total[-3:] = str(sum(layer.constants for layer in model.layers)), str(model.payload), str(model.macs)
+    table.add_row("total", "", "", *total)
     return table
 
 
@@ -53,6 +61,9 @@ def main() -> None:
         "--optimize", choices=OPTIMIZE, default="balanced", help="least flash, fewest instructions, or both (default)"
     )
     parser.add_argument("--by-rows", action="store_true", help="feed the input row by row: only rows needed are in RAM")
+    parser.add_argument(
+        "--formats", nargs="+", choices=FORMATS, default=FORMATS, help="what weights may be written as (default: all)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     arguments = parser.parse_args()
     name = arguments.name or arguments.model.stem

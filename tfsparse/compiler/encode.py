@@ -5,8 +5,8 @@ Everything is lossless. A table is an array of the generated C; `payload` is the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,15 +28,22 @@ class Table:
 
 @dataclass(frozen=True)
 class Encoded:
-    """`format` of the weights ("dense" or "bitmap"; "constant" for a plain operand) and all tables of one layer."""
+    """`format` of the weights (one of FORMATS; "constant" for a plain operand) and all tables of one layer."""
 
     format: str
     tables: tuple[Table, ...]
     channels: ChannelFormat | None = None  # of layers with weights
+    alternatives: Mapping[str, int] = field(default_factory=dict)  # bytes of the weights in each format considered
 
     @property
     def payload(self) -> int:
         return sum(table.size for table in self.tables)
+
+    @property
+    def constants(self) -> int:
+        """Bytes of the packed biases, multipliers and shifts; 0 where there are none."""
+        table = self.table("constants")
+        return table.size if table else 0
 
     def table(self, role: str) -> Table | None:
         return next((table for table in self.tables if table.role == role), None)
@@ -124,18 +131,24 @@ def unpack_channels(packed: np.ndarray, form: ChannelFormat, count: int) -> tupl
     return np.array(bias, np.int32), tuple(multipliers)
 
 
-def _encode_weighted(layer: Weighted, optimize: str) -> Encoded:
+_WEIGHT_FORMATS = {"dense": dense, "bitmap": bitmap}
+FORMATS = tuple(_WEIGHT_FORMATS)
+
+
+def _encode_weighted(layer: Weighted, formats: Sequence[str]) -> Encoded:
     """All tables of a layer. Its weights are in stream order already: [outputs, taps]."""
-    choices = {"dense": dense(layer.weights), "bitmap": bitmap(layer.weights)}
-    name = min(choices, key=lambda name: sum(table.size for table in choices[name]))
+    choices = {name: _WEIGHT_FORMATS[name](layer.weights) for name in formats}
+    sizes = {name: sum(table.size for table in tables) for name, tables in choices.items()}
+    name = min(sizes, key=sizes.get)
     constants, channels = pack_channels(layer.bias, layer.multipliers)
     tables = (*choices[name], Table("constants", constants))
-    return Encoded(name, tuple(table for table in tables if table.size), channels)  # C has no arrays of no elements
+    kept = tuple(table for table in tables if table.size)  # C has no arrays of no elements
+    return Encoded(name, kept, channels, sizes)
 
 
-def encode(layer: Layer, optimize: str = "balanced") -> Encoded | None:
-    """The constant tables of a layer; None where it has none."""
+def encode(layer: Layer, formats: Sequence[str] = FORMATS) -> Encoded | None:
+    """The constant tables of a layer, its weights in the smallest of the formats; None where it has none."""
     if isinstance(layer, Weighted):
-        return _encode_weighted(layer, optimize)
+        return _encode_weighted(layer, formats)
     tables = tuple(Table(role, values.reshape(-1)) for role, values in layer.constants().items())
     return Encoded("constant", tables) if tables else None
