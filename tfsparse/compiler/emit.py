@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
+
+import numpy as np
 
 from tfsparse.compiler import descriptors
-from tfsparse.compiler.encode import Encoded, Table
+from tfsparse.compiler.bitstream import WINDOW, Coding
+from tfsparse.compiler.encode import Table
 from tfsparse.compiler.fixedpoint import Multiplier
 from tfsparse.compiler.flow import (
     flow_text,
@@ -23,8 +27,11 @@ from tfsparse.compiler.rows import LARGEST_BLOCK, channelwise
 
 __all__ = ["Program", "header_text", "headers", "source_text"]
 
+_LARGEST_LIST = 32  # taps of a channel unpacked at a time, four bytes of stack each
+_NO_GAPS = 255  # in the place of gap bits
 _REQUIRED = {
     "tfs_conv.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv_taps.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
     "tfs_conv_dense.h": ("tfs_dot.h", "tfs_nine.h", "tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
     "tfs_conv_small.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
     "tfs_dense_small.h": ("tfs_weights.h", "tfs_fixed.h"),
@@ -39,10 +46,12 @@ def kernel_of(layer: Layer, program: Program) -> str:
     """Name of the C kernel that runs a layer; its header has the same."""
     if not isinstance(layer, Weighted):
         return descriptors.HEADERS[type(layer)].removesuffix(".h")
-    stored = program.encoded[layer.name].format == "dense"
+    streamed = program.encoded[layer.name].coding is not None
     if isinstance(layer, FullyConnected):
-        return ("tfs_dense_small" if is_small(program) else "tfs_dense_dot") if stored else "tfs_dense"
-    return ("tfs_conv_small" if is_small(program) else "tfs_conv_dense") if stored else "tfs_conv"
+        return "tfs_dense" if streamed else "tfs_dense_small" if is_small(program) else "tfs_dense_dot"
+    if not streamed:
+        return "tfs_conv_small" if is_small(program) else "tfs_conv_dense"
+    return "tfs_conv_taps" if program.lists and not is_small(program) else "tfs_conv"
 
 
 def is_small(program: Program) -> bool:
@@ -68,16 +77,30 @@ def _array(layer: Layer, table: Table) -> str:
     return f"static const {kind} {layer.name}_{table.role}[{table.values.size}] = {{\n{lines},\n}};"
 
 
-def _weights(layer: Weighted, encoded: Encoded) -> str:
-    def name(role: str) -> str:
-        return f"{layer.name}_{role}" if encoded.table(role) else "NULL"
+def _codings(program: Program) -> list[Coding]:
+    """Those of all weights in streams."""
+    return [encoded.coding for encoded in program.encoded.values() if encoded.coding is not None]
 
-    form = encoded.channels
-    bits = f"{form.bias_bits}, {form.mantissa_bits}, {form.shift_bits}, {form.shift_base}"
-    return (
-        f"{{{name('weights')}, {name('bitmap')}, {name('constants')}, {layer.input_zero}, {layer.output_zero}, "
-        f"{layer.lowest}, {layer.highest}, {bits}}}"
-    )
+
+def _gap_bits(coding: Coding) -> int:
+    return _NO_GAPS if coding.gap_bits is None else coding.gap_bits
+
+
+def _weights(layer: Weighted, program: Program) -> str:
+    """Initialiser of tfs_weights. What all layers of the program have in common is left to a macro."""
+    encoded, codings = program.encoded[layer.name], _codings(program)
+    names = {table.role: f"{layer.name}_{table.role}" for table in encoded.tables}
+    stream = names.get("stream") or names["constants"]
+    form, coding = encoded.channels, encoded.coding or Coding(8, None)
+    fields = [
+        names.get("weights") or names.get("codebook") or "NULL", stream, layer.input_zero, layer.output_zero,
+        layer.lowest, layer.highest, form.bias_bits, form.mantissa_bits, form.shift_bits, form.shift_base,
+    ]  # fmt: skip
+    if codings:
+        fields.append(coding.first)
+        fields += [coding.value_bits] if len({coding.value_bits for coding in codings}) > 1 else []
+        fields += [_gap_bits(coding)] if len(set(map(_gap_bits, codings))) > 1 else []
+    return f"{{{', '.join(map(str, fields))}}}"
 
 
 def conv_block(layer: Convolution) -> int:
@@ -135,19 +158,19 @@ def _nine(program: Program, layer: Layer) -> str:
     return f", {int(is_nine(layer, program))}" if _has_nine(program) else ""
 
 
-def _fields(layer: Layer, encoded: Encoded | None, program: Program) -> str | None:
+def _fields(layer: Layer, program: Program) -> str | None:
     """Initialiser of the layer's descriptor, in the order of the struct; None where its kernel needs none."""
     if isinstance(layer, Convolution):
         w = layer.window
         return (
-            f"{descriptors.rows(w, program.network)}{_weights(layer, encoded)}, {w.in_height}, {w.in_width}, "
+            f"{descriptors.rows(w, program.network)}{_weights(layer, program)}, {w.in_height}, {w.in_width}, "
             f"{layer.in_channels}, {w.out_height}, {w.out_width}, {layer.out_channels}, {layer.run}, "
             f"{layer.per_group}, {w.kernel_height}, {w.kernel_width}, {w.stride_height}, {w.stride_width}, "
             f"{_dilation(layer, program)}{w.pad_top}, {w.pad_left}"
             f"{_block(layer, program)}{_nine(program, layer)}"
         )
     if isinstance(layer, FullyConnected):
-        return f"{_weights(layer, encoded)}, {layer.rows}, {layer.weights.shape[1]}, {layer.weights.shape[0]}"
+        return f"{_weights(layer, program)}, {layer.rows}, {layer.weights.shape[1]}, {layer.weights.shape[0]}"
     return descriptors.fields(layer, program.network)
 
 
@@ -189,20 +212,55 @@ def _fits_short_way(bound: int, by: Multiplier) -> bool:
     )
 
 
+def _stream_switches(codings: Sequence[Coding]) -> list[str]:
+    """Those of the reader of weights in streams."""
+    if not codings:
+        return ["TFS_VALUE_BITS(w) 8", "TFS_GAP_BITS(w) 0"]
+    switches = ["TFS_STREAM"]
+    for name, values in (
+        ("TFS_VALUE_BITS", {coding.value_bits for coding in codings}),
+        ("TFS_GAP_BITS", set(map(_gap_bits, codings))),
+    ):
+        switches += [f"{name}(w) {values.pop()}"] if len(values) == 1 else []
+    with_gaps = {coding.gap_bits is not None for coding in codings}
+    switches += ["TFS_GAPS"] if True in with_gaps else []
+    switches += [f"TFS_NO_GAPS {_NO_GAPS}"] if len(with_gaps) == 2 else []
+    switches += ["TFS_CODEBOOK"] if any(coding.codebook is not None for coding in codings) else []
+    return switches
+
+
+def _tap_switches(program: Program, layers: Sequence[Convolution]) -> list[str]:
+    """Those of the lists of taps. A list gets about a 32nd of the memory that values take."""
+    if not layers:
+        return []
+    most = max(1, *(int(np.count_nonzero(layer.weights, axis=1).max()) for layer in layers))
+    room = max(8, min(program.plan.size // 128, _LARGEST_LIST))
+    offset = "int16_t" if max(_reach(layer, program) for layer in layers) < 1 << 15 else "int32_t"
+    return [f"TFS_CONV_TAPS {min(most, room)}", f"TFS_OFFSET {offset}"]
+
+
+def _reach(layer: Convolution, program: Program) -> int:
+    """Bytes that a tap may lie from the input's first, or the arena's, on either side, at most."""
+    w = layer.window
+    window = w.kernel_width * w.dilation_width + w.out_width * w.stride_width + w.pad_left
+    return max(w.in_height * w.in_width * layer.in_channels, program.plan.size) + window * layer.in_channels
+
+
 def _switches(program: Program) -> list[str]:
     """Macros that leave out of the runtime what this network does not need."""
     layers = program.network.layers
     encoded = {layer.name: program.encoded[layer.name] for layer in layers if isinstance(layer, Weighted)}
     convolutions = [layer for layer in layers if isinstance(layer, Convolution)]
-    # Only these read weights as a stream, whatever their format.
-    streams = [x for x in layers if isinstance(x, Weighted) and kernel_of(x, program) in ("tfs_conv", "tfs_dense")]
-    formats = {encoded[layer.name].format for layer in streams}
-    switches = [f"TFS_{name.upper()}" for name in ("dense", "bitmap") if name in formats]
+    switches = _stream_switches(_codings(program))
+    if program.lists or program.optimize == "speed":
+        switches.append("TFS_SPEED")
     if not all(_fits_short_way(*scaled) for layer in layers for scaled in _scaled_sums(layer)):
         switches.append("TFS_ANY_SCALE")
     if encoded and all(_shifts_right(layer) for layer in layers if isinstance(layer, Weighted)):
         switches.append("TFS_RIGHT_SHIFTS")
-    if any(max(e.channels.bias_bits, e.channels.mantissa_bits) > 25 for e in encoded.values()):
+    if any(e.channels.bias_grows for e in encoded.values()):
+        switches.append("TFS_BIAS_GROWS")
+    if any(e.channels.widest > WINDOW for e in encoded.values()):
         switches.append("TFS_WIDE_FIELDS")
     stored = [x for x in convolutions if kernel_of(x, program) == "tfs_conv_dense" and not is_nine(x, program)]
     depthwise = {layer.run == 1 for layer in stored}
@@ -215,6 +273,7 @@ def _switches(program: Program) -> list[str]:
         switches.append("TFS_NINE")
     if convolutions:
         switches += [f"TFS_CONV_BLOCK {max(map(conv_block, convolutions))}"] if _has_blocks(program) else []
+        switches += _tap_switches(program, [x for x in convolutions if kernel_of(x, program) == "tfs_conv_taps"])
         switches.append(f"TFS_SIDE {'uint8_t' if max(map(_largest_side, convolutions)) < 256 else 'uint16_t'}")
     if is_flowing(program.flow):
         switches.append(f"MODEL_LAYERS {len(layers)}")
@@ -246,7 +305,7 @@ def source_text(program: Program) -> str:
         title = f"/* {layer.name}: {layer.place}, '{comment(network.values[layer.output].name)}' */"
         parts = [_array(layer, table) for table in encoded.tables] if encoded else []
         described = row_layer(flow, layer) if i in flow.streamed else layer
-        if (fields := _fields(described, encoded, program)) is not None:
+        if (fields := _fields(described, program)) is not None:
             parts.append(_descriptor(layer, fields))
         if parts:
             tables.append("\n".join([title, *parts]))

@@ -25,6 +25,7 @@ class Program:
     plan: Plan
     optimize: str
     counted: Counted
+    lists: bool = False  # whether convolutions on streams unpack lists of taps: faster, and more code
 
     @property
     def payload(self) -> int:

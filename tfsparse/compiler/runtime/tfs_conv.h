@@ -2,7 +2,7 @@
  *
  * Outermost the output channels, so that a row needs their
  * constants once; then the stored weights, each of which adds its share to a block of neighbouring pixels. A zero weight
- * costs one look at its bit.
+ * costs nothing.
  */
 #ifndef TFS_CONV_H
 #define TFS_CONV_H
@@ -37,9 +37,7 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
         const int pixels = l->out_width - column < block ? l->out_width - column : block;
         const int8_t *group = in;
         int left_in_group = l->per_group;
-        tfs_stream stream;
         tfs_channel channel;
-        tfs_stream_open(&stream, &l->w);
         tfs_channel_open(&channel, &l->w);
         for (int o = 0; o < l->out_channels; o++) {
             /* Sums take x * w; what the zero point adds to that is the same for all pixels and goes off at the end.
@@ -49,11 +47,12 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
             for (int ky = 0; ky < l->kernel_height; ky++, y += TFS_DILATION_HEIGHT(l)) {
                 int x = column * stride - l->pad_left;
                 for (int kx = 0; kx < l->kernel_width; kx++, x += TFS_DILATION_WIDTH(l)) {
-                    int c = tfs_stream_zeros(&stream, l->run);
+                    int c = channel.zeros;
                     int begin = 0, end = 0; /* pixels whose tap lies inside the map */
                     int32_t total = 0;
                     const int8_t *source = group;
-                    if (c == l->run) {
+                    if (c >= l->run) {
+                        channel.zeros -= l->run;
                         continue;
                     }
                     if (y >= 0 && y < l->in_height) {
@@ -67,14 +66,14 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
                         source += TFS_ROW(l, y, l->in_width * l->in_channels) + (x + begin * stride) * l->in_channels;
                     }
                     do {
-                        const int weight = tfs_stream_take(&stream);
+                        const int weight = tfs_weight_next(&channel, &l->w);
                         total += weight;
                         if (begin < end) {
                             tfs_conv_tap(sums + begin, end - begin, source + c, step, weight);
                         }
-                        c++;
-                        c += tfs_stream_zeros(&stream, l->run - c);
+                        c += 1 + channel.zeros;
                     } while (c < l->run);
+                    channel.zeros = c - l->run;
                     if (begin < end) {
                         total *= l->w.input_zero;
                         channel.bias -= total;
