@@ -53,41 +53,32 @@ TFS_NOINLINE static int32_t tfs_conv_sum(const tfs_conv *l, const int8_t *in, co
 TFS_NOINLINE static void tfs_conv_small_row(const tfs_conv *l, const int8_t *in, int8_t *out, int row)
 {
     const int8_t *w = l->w.values;
-    int left_in_group = l->per_group;
     tfs_channel channel;
-    row = row * l->stride_height - l->pad_top;
     tfs_channel_open(&channel, &l->w);
     for (int o = 0; o < l->out_channels; o++) {
-        int8_t *to = out++;
 #ifdef TFS_LINE
         int8_t line[TFS_LINE];
-        const int late = l->out_width <= TFS_LINE;
 #endif
         tfs_channel_next(&channel, &l->w);
         for (int column = 0; column < l->out_width; column++) {
-            const int32_t sum = tfs_conv_sum(l, in, w, row, column * l->stride_width - l->pad_left);
+            const int32_t sum = tfs_conv_sum(l, in + o / l->per_group * l->run, w, row * l->stride_height - l->pad_top,
+                                             column * l->stride_width - l->pad_left);
             const int8_t value = tfs_conv_output(sum, &channel, &l->w);
             TFS_FORGET();
 #ifdef TFS_LINE
-            if (late) {
+            if (l->out_width <= TFS_LINE) {
                 line[column] = value;
                 continue;
             }
 #endif
-            *to = value;
-            to += l->out_channels;
+            out[column * l->out_channels + o] = value;
         }
 #ifdef TFS_LINE
-        for (int column = 0; late && column < l->out_width; column++) {
-            *to = line[column];
-            to += l->out_channels;
+        for (int column = 0; column < l->out_width && l->out_width <= TFS_LINE; column++) {
+            out[column * l->out_channels + o] = line[column];
         }
 #endif
         w += l->kernel_height * l->kernel_width * l->run;
-        if (--left_in_group == 0) {
-            left_in_group = l->per_group;
-            in += l->run;
-        }
     }
 }
 
