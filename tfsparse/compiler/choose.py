@@ -16,7 +16,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from tfsparse.compiler.encode import FORMATS, Choices, Encoded, bias_may_grow, choices, encode_plain, encode_weighted
+from tfsparse.compiler.encode import (
+    FORMATS,
+    Choices,
+    Encoded,
+    bias_may_grow,
+    choices,
+    encode_plain,
+    encode_weighted,
+    pad_streams,
+)
 from tfsparse.compiler.layers import Convolution, Network, Weighted
 
 _PRICES = (0.0, *(4.0**-n for n in range(12, -1, -1)))  # bytes of flash for an instruction
@@ -149,7 +158,7 @@ def encode_network(
     weighted = encoded(False)
     if all(map(bias_may_grow, layers)):
         weighted = min(weighted, encoded(True), key=lambda tables: sum(each.payload for each in tables))
-    tables = {layer.name: each for layer, each in zip(layers, weighted, strict=True)}
+    tables = {layer.name: each for layer, each in zip(layers, pad_streams(weighted), strict=True)}
     plain = {layer.name: encode_plain(layer) for layer in network.layers if not isinstance(layer, Weighted)}
     tables.update({name: each for name, each in plain.items() if each is not None})
     return tables, lists
