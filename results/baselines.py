@@ -29,11 +29,13 @@ DATA_SETS = ("digits", "chars4k:lt-half", "mnist:lt-half", "mnist", "cifar10:lt-
 
 # Training images a cell at most, where all would take one slow core more than some minutes.
 MOST: dict[tuple[str, str], int] = {
-    ("knn", "cifar10"): 20_000,
+    ("knn", "cifar10:lt-half"): 20_000,
+    ("rbf-svm", "mnist:lt-half"): 8_000,
     ("rbf-svm", "mnist"): 8_000,
-    ("rbf-svm", "cifar10"): 6_000,
-    ("gbdt", "mnist"): 20_000,
-    ("gbdt", "cifar10"): 8_000,
+    ("rbf-svm", "cifar10:lt-half"): 6_000,
+    ("gbdt", "mnist:lt-half"): 20_000,
+    ("gbdt", "mnist"): 6_000,
+    ("gbdt", "cifar10:lt-half"): 8_000,
 }
 
 
@@ -118,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         if method in ("dense", "lenet5"):
             import_tensorflow_quietly()
-        most = None if options.all_images else MOST.get((method, dataset.name))
+        most = None if options.all_images else MOST.get((method, dataset.title))
         started = time.monotonic()
         with threadpool_limits(options.threads), console.status(f"{number}/{len(cells)} {data} {method}") as status:
             found = METHODS[method](

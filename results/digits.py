@@ -17,11 +17,11 @@ NAME = "digits-small"
 SEEDS = (0, 1, 2)
 CANDIDATE = Candidate(
     (
-        Block((Layer("plain", 6, 3),), "stride", 2),
-        Block((Layer("separable", 10, 3),)),
+        Block((Layer("plain", 8, 3),)),
+        Block((Layer("separable", 12, 3),), "stride", 2),
     ),
     head="depthwise",
-    training=Training(pruning="unstructured", kl_weight=0.3, epochs=2.0),
+    training=Training(pruning="unstructured", kl_weight=0.2, epochs=2.0),
 )
 
 

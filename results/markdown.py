@@ -99,7 +99,16 @@ def readme(
             head = ["network", "test % ", "val % ", *(f"`{name}` " for name, _ in OUR_COLUMNS), "fed"]
             rows = [[f"[{entry.name}]({entry.tflite})", *our_cells(entry)] for entry in best_first(section.entries)]
             lines += [*_table(head, rows), ""]
-        head = ["who", "test % ", "model, B ", "what is counted", "RAM, B ", "RAM is", "how sure", "where it differs"]
+        head = [
+            "who",
+            "test % ",
+            "model, B ",
+            "kind",
+            "RAM, B ",
+            "kind",
+            "how sure",
+            "where it differs, what is counted",
+        ]
         rows = [
             [
                 f"**{row.who}**"

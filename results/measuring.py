@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import numpy as np
 from hil.accuracy import accuracy_of
 from hil.host import HostModel
 from hil.reference import Reference, quantize
-from results.table import DIGITS, FIGURES, ROWS
+from results.table import DIGITS, FIGURES, RESULTS, ROWS
 from tfsparse.compiler import CompiledModel, compile_model
 from tfsparse.sensor import model_images
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from hil.measurer import Measurer
     from tfsparse.candidate import Candidate
     from tfsparse_datasets import Split
+
+CACHE = RESULTS.parent / ".cache" / "hil"
 
 SAMPLE = 8
 """Images that the chip is given, too, to compare its outputs byte for byte."""
@@ -55,9 +58,37 @@ def host_run(tflite: bytes, fed: str) -> Iterator[HostRun]:
         yield HostRun(compiled, HostModel(compiled), Reference(tflite, compiled))
 
 
+@contextmanager
+def measurers() -> Iterator[Callable[[str], Measurer]]:
+    """The measurer on the emulated STM32F405 for each way to feed a model, made when it is asked for. What they build
+    for every image is built once, and kept where `python -m hil.measure` keeps it."""
+    from hil.measurer import Measurer
+
+    made: dict[str, Measurer] = {}
+    with tempfile.TemporaryDirectory(prefix="tfsparse-") as folder:
+        workdir = CACHE if _is_writable(CACHE) else Path(folder)
+
+        def measurer(fed: str) -> Measurer:
+            if fed not in made:
+                made[fed] = Measurer(workdir=workdir, by_rows=fed == ROWS)
+            return made[fed]
+
+        yield measurer
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
 def measure(measurer: Measurer, tflite: Path, fed: str, images: np.ndarray | None = None) -> Measurement:
     """On the chip, with `images` (uint8 [N, H, W, C]) or with the measurer's own random inputs."""
-    return measurer.measure(tflite, images, **({"by_rows": True} if fed == ROWS else {}))
+    if measurer.by_rows != (fed == ROWS):
+        raise ValueError(f"the measurer does not feed models as the entry is fed: {fed}")
+    return measurer.measure(tflite, images)
 
 
 def figures_of(measurement: Measurement) -> dict[str, Any]:

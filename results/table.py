@@ -10,6 +10,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hil.measurement import ROWS, WHOLE
 from tfsparse.candidate import Candidate
 from tfsparse.errors import UserError
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).resolve().parent
 TABLE = RESULTS / "table.json"
-
-WHOLE, ROWS = "whole", "rows"
 
 COUNTED = ("nnz", "model_size_counted", "working_memory_1", "working_memory_2", "macs")
 MEASURED = ("payload", "flash_model", "flash_total", "ram_model", "ram_total", "instructions")

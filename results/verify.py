@@ -15,12 +15,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from results.table import DIGITS, FIGURES, TABLE, Entry, load_data, load_table, read_candidate
+from results.table import DIGITS, FIGURES, TABLE, Entry, load_data, load_table, read_candidate, save_table
 from tfsparse.errors import UserError, run_cli
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ class Verdict:
     test_accuracy: float | None = None  # of the stored file, found now
     figures: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    updated: bool = False  # the table has the sizes found now
+
+    @property
+    def sizes_differ(self) -> int:
+        """How many of the differences are a size's."""
+        return sum(difference.split(" is ")[0] in FIGURES for difference in self.differences)
 
     def compare(self, what: str, told: float | None, found: float | None) -> None:
         """Note a difference between the table's figure and the one that was found."""
@@ -151,13 +157,13 @@ def check_all(
     entries: Sequence[Entry], data: DataSets, table: Path = TABLE, say: Say = lambda text: None
 ) -> Iterable[Verdict]:
     """Each entry's verdict as it comes. `say` is told what is being done."""
-    from hil.measurer import Measurer
+    from results.measuring import measurers
 
-    with Measurer() as measurer:
+    with measurers() as measurer:
         for number, entry in enumerate(entries, start=1):
             yield check(
                 entry,
-                measurer,
+                measurer(entry.fed),
                 data,
                 table,
                 lambda text, n=number, e=entry: say(f"{n}/{len(entries)} {e.name}: {text}"),
@@ -174,6 +180,11 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--download", action="store_true", help="fetch official archives that are not there")
     one.add_argument("--table", type=Path, default=TABLE, help="the table (default: results/table.json)")
     one.add_argument("--json", action="store_true", help="print a list of verdicts")
+    one.add_argument(
+        "--update",
+        action="store_true",
+        help="write the sizes found into the table, as after a change of compiler or firmware; accuracies never",
+    )
     return one
 
 
@@ -193,11 +204,28 @@ def main(arguments: list[str] | None = None) -> int:
         data(entry)  # now, as only one display can be on the screen
     with console.status("the firmware without a model") as status:
         verdicts = list(check_all(chosen, data, options.table, lambda text: status.update(text)))
+    if options.update:
+        update_sizes(verdicts, options.table)
     if options.json:
         print(json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
     else:
         _print(chosen, verdicts)
     return 1 if any(verdict.differences for verdict in verdicts) else 0
+
+
+def update_sizes(verdicts: Sequence[Verdict], path: Path) -> None:
+    """Write the sizes found into the table. An entry whose accuracy or outputs differ is left as it is: that is no
+    matter of size."""
+    found = {verdict.name: verdict for verdict in verdicts}
+    changed = []
+    for entry in load_table(path):
+        verdict = found.get(entry.name)
+        if verdict is not None and verdict.sizes_differ and len(verdict.differences) == verdict.sizes_differ:
+            entry = replace(entry, **verdict.figures)
+            verdict.differences = []
+            verdict.updated = True
+        changed.append(entry)
+    save_table(changed, path)
 
 
 def _names(entries: Sequence[Entry]) -> str:
@@ -217,7 +245,7 @@ def _print(entries: Sequence[Entry], verdicts: Sequence[Verdict]) -> None:
     reasons: dict[str, str] = {}
     for verdict in verdicts:
         words = [f"[red]{difference}[/red]" for difference in verdict.differences]
-        words = words or ["as the table says"]
+        words = words or ["sizes written into the table" if verdict.updated else "as the table says"]
         for reason in verdict.unchecked:
             mark = reasons.setdefault(reason, f"({len(reasons) + 1})")
             words.append(f"[yellow]{reason.split(':')[0]} unchecked {mark}[/yellow]")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfsparse.budgets import Budgets, parse_accuracy, parse_bytes
-from tfsparse.candidate import Block, Candidate, Layer, Training
+from tfsparse.candidate import MAX_BLOCKS, Block, Candidate, Layer, Training
 from tfsparse.errors import UserError
 from tfsparse.morphism import FAMILIES, neighbour
 from tfsparse.space import DesignSpace
@@ -97,7 +97,7 @@ def test_candidates_that_mean_the_same_are_one():
 def test_candidates_outside_the_ranges_are_not_in_the_space():
     candidate = Candidate((Block((Layer("plain", 8, 3),)),))
     assert GREY.contains(candidate)
-    assert not GREY.contains(replace(candidate, blocks=candidate.blocks * 5))
+    assert not GREY.contains(replace(candidate, blocks=candidate.blocks * (MAX_BLOCKS + 1)))
     assert not GREY.contains(replace(candidate, blocks=()))
     assert not GREY.contains(replace(candidate, dense=(1,)))
     assert not GREY.contains(replace(candidate, dense=(9, 9, 9)))

@@ -7,7 +7,7 @@ import tarfile
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,9 +83,18 @@ def open_tree(root: Path) -> Iterator[Tree]:
 
 def check_md5(data: bytes, expected: str, what: str) -> None:
     """Raise UserError unless the MD5 of `data` is `expected`; `what` names the file for the user."""
-    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    if found != expected:
-        raise UserError(f"{what} is not the official file (md5 {found} instead of {expected}): fetch it again")
+    check_digest([data], expected, what)
+
+
+def check_digest(pieces: Iterable[bytes], expected: str, what: str) -> None:
+    """The same for content that comes in pieces."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for piece in pieces:
+        digest.update(piece)
+    if digest.hexdigest() != expected:
+        raise UserError(
+            f"{what} is not the official file (md5 {digest.hexdigest()} instead of {expected}): fetch it again"
+        )
 
 
 def find(data_dir: Path | None, folders: tuple[str, ...], files: tuple[str, ...], name: str, what: str) -> Path:

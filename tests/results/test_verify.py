@@ -10,7 +10,8 @@ import pytest
 import support.repository  # noqa: F401
 from hil.measurer import Measurer
 from results.adding import FinalTraining, add_entry
-from results.table import TABLE, load_data, load_table, read_candidate, save_table
+from results.measuring import figures_of, measure
+from results.table import ROWS, TABLE, WHOLE, load_data, load_table, read_candidate, save_table
 from results.verify import DataSets, check, main
 from tfsparse.compiler.reader import read_model
 from tfsparse.errors import UserError
@@ -77,6 +78,19 @@ def test_another_model_in_the_entrys_place_is_found(entry, tmp_path, capsys):
     assert "cannot read the model" in capsys.readouterr().out
 
 
+def test_sizes_are_updated_where_that_is_asked_and_accuracies_never(entry, tmp_path, capsys):
+    shutil.copytree(TABLE.parent / "models", tmp_path / "models")
+    path = tmp_path / "table.json"
+    larger = replace(entry, flash_total=entry.flash_total + 8, payload=1)
+    better = replace(larger, name="better", tflite_val_accuracy=1.0)
+    save_table([larger, better], path)
+    assert main(["--table", str(path)]) == 1 and load_table(path) == [better, larger]
+    assert main(["--table", str(path), "--update"]) == 1
+    assert load_table(path) == [better, entry]
+    assert "sizes written into the table" in capsys.readouterr().out
+    assert main(["--table", str(path), "digits-small"]) == 0
+
+
 def test_without_the_data_sizes_are_checked_and_the_accuracy_is_said_to_be_unchecked(entry, measurer, tmp_path):
     verdict = check(replace(entry, dataset="mnist", payload=1), measurer, DataSets(tmp_path), TABLE)
     assert [difference.split(" is ")[0] for difference in verdict.differences] == ["payload"]
@@ -110,3 +124,20 @@ def test_errors_of_the_users_are_sentences(tmp_path):
         main(["--table", str(tmp_path / "table.json")])
     with pytest.raises(UserError, match="does not exist"):
         DataSets(tmp_path / "absent")(replace(load_table()[0], dataset="mnist"))
+
+
+def test_an_entry_that_is_fed_by_rows_is_checked_so(entry, tmp_path, capsys):
+    """The same network fed by rows needs other RAM; the command checks both in one run, each in its way."""
+    shutil.copytree(TABLE.parent / "models", tmp_path / "models")
+    with Measurer(by_rows=True) as by_rows:
+        found = figures_of(measure(by_rows, TABLE.parent / entry.tflite, ROWS))
+        with pytest.raises(ValueError, match="whole"):
+            measure(by_rows, TABLE.parent / entry.tflite, WHOLE)
+    assert found["ram_model"] != entry.ram_model and found["payload"] == entry.payload
+    rows = replace(entry, name="rows", fed=ROWS, **found)
+    save_table([entry, rows], tmp_path / "table.json")
+    assert main(["--table", str(tmp_path / "table.json")]) == 0
+    save_table([entry, replace(rows, fed=WHOLE)], tmp_path / "table.json")
+    assert main(["--table", str(tmp_path / "table.json")]) == 1
+    out = capsys.readouterr().out
+    assert "ram_model is" in out and "entries: 2, with differences: 1" in out
