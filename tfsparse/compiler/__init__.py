@@ -20,6 +20,7 @@ from tfsparse.compiler.encode import FORMATS
 from tfsparse.compiler.graph import lower
 from tfsparse.compiler.layers import Border, Network, Weighted
 from tfsparse.compiler.narrow import narrow
+from tfsparse.compiler.program import wants_small_kernels
 from tfsparse.compiler.reader import read_model
 from tfsparse.compiler.schedule import can_be_fed, plan_network
 from tfsparse.errors import UserError
@@ -112,7 +113,7 @@ def build_program(
     if not formats or not set(formats) <= set(FORMATS):
         raise UserError(f"no weights without a format, nor others than these: {', '.join(FORMATS)}")
     network = narrow(remove_dead(lower(read_model(tflite))))
-    encoded, lists = encode_network(network, optimize, formats)
+    encoded, lists = encode_network(network, optimize, formats, wants_small_kernels(optimize, by_rows))
     counted = count(network)
     if by_rows and not can_be_fed(network):
         raise UserError("the model cannot be fed by rows: it needs one input map of 2 to 255 rows, and one output")

@@ -48,15 +48,10 @@ def kernel_of(layer: Layer, program: Program) -> str:
         return descriptors.HEADERS[type(layer)].removesuffix(".h")
     streamed = program.encoded[layer.name].coding is not None
     if isinstance(layer, FullyConnected):
-        return "tfs_dense" if streamed else "tfs_dense_small" if is_small(program) else "tfs_dense_dot"
+        return "tfs_dense" if streamed else "tfs_dense_small" if program.small else "tfs_dense_dot"
     if not streamed:
-        return "tfs_conv_small" if is_small(program) else "tfs_conv_dense"
-    return "tfs_conv_taps" if program.lists and not is_small(program) else "tfs_conv"
-
-
-def is_small(program: Program) -> bool:
-    """Whether kernels should be small rather than fast: inputs are fed by rows where RAM is scarce."""
-    return program.optimize == "size" or (program.flow.fed and program.optimize != "speed")
+        return "tfs_conv_small" if program.small else "tfs_conv_dense"
+    return "tfs_conv_taps" if program.lists and not program.small else "tfs_conv"
 
 
 def _kernel_headers(program: Program) -> list[str]:
@@ -86,11 +81,34 @@ def _gap_bits(coding: Coding) -> int:
     return _NO_GAPS if coding.gap_bits is None else coding.gap_bits
 
 
+def _stream_places(program: Program) -> dict[str, int]:
+    """Where each layer's stream begins in the array of all."""
+    places, end = {}, 0
+    for name, encoded in program.encoded.items():
+        if table := encoded.table("stream"):
+            places[name] = end
+            end += table.size
+    return places
+
+
+def _streams(program: Program) -> list[str]:
+    """The array of all streams: side by side they need bytes to be looked at behind the last one only."""
+    rows = []
+    for name in _stream_places(program):
+        numbers = ", ".join(map(str, program.encoded[name].table("stream").values.tolist()))
+        rows += [f"    /* {name} */"]
+        rows += [textwrap.fill(numbers + ",", 116, initial_indent="    ", subsequent_indent="    ")] if numbers else []
+    if not rows:
+        return []
+    title = "/* Of each layer, the constants of its output channels, and weights that are not stored as they are. */"
+    return ["\n".join([title, "static const uint8_t streams[] = {", *rows, "};"])]
+
+
 def _weights(layer: Weighted, program: Program) -> str:
     """Initialiser of tfs_weights. What all layers of the program have in common is left to a macro."""
     encoded, codings = program.encoded[layer.name], _codings(program)
     names = {table.role: f"{layer.name}_{table.role}" for table in encoded.tables}
-    stream = names.get("stream") or names["constants"]
+    stream = f"streams + {_stream_places(program)[layer.name]}"
     form, coding = encoded.channels, encoded.coding or Coding(8, None)
     fields = [
         names.get("weights") or names.get("codebook") or "NULL", stream, layer.input_zero, layer.output_zero,
@@ -303,7 +321,7 @@ def source_text(program: Program) -> str:
     for i, layer in enumerate(network.layers):
         encoded = program.encoded.get(layer.name)
         title = f"/* {layer.name}: {layer.place}, '{comment(network.values[layer.output].name)}' */"
-        parts = [_array(layer, table) for table in encoded.tables] if encoded else []
+        parts = [_array(layer, table) for table in encoded.tables if table.role != "stream"] if encoded else []
         described = row_layer(flow, layer) if i in flow.streamed else layer
         if (fields := _fields(described, program)) is not None:
             parts.append(_descriptor(layer, fields))
@@ -326,6 +344,7 @@ def source_text(program: Program) -> str:
         "\n".join(f'#include "{name}"' for name in included),
         "static int8_t arena[MODEL_ARENA_SIZE];",
         "\n".join(tables_text(program.plan)),
+        *_streams(program),
         *tables,
         functions_text(program, calls),
     ]

@@ -155,7 +155,7 @@ def plan_rows(network: Network, fed: bool) -> tuple[Flow, Plan] | None:
     names: dict[tuple[int, ...], str] = {}
     makers = {layer.output: layer.name for layer in network.layers}
     for value, rows in slots.rows.items():
-        names.setdefault(rows, f"{makers.get(value, 'input')}_rows")
+        names.setdefault(rows, f"rows_of_{makers.get(value, 'input')}")
     tables = {value: names[rows] for value, rows in slots.rows.items()}
     return flow.with_tables(tables), Plan(slots.offsets, slots.size, {tables[v]: slots.rows[v] for v in tables})
 
