@@ -210,8 +210,11 @@ def _call(program: Program, i: int, layer: Layer) -> list[str]:
     kernel, arguments = kernel_of(layer, program), f"&{layer.name}, {inputs[0]}, {output}"
     if isinstance(layer, FullyConnected):
         return [f"{kernel}_run({arguments});"]
-    if isinstance(layer, Convolution) and layer.at_once and not row:
-        return [f"{kernel}_rows({arguments}, 0, {layer.window.out_height});"]
+    if kernel == "tfs_conv_dense":
+        if row:
+            return [f"{kernel}_rows({arguments}, row, row + 1);"]
+        rows = f"{kernel}_rows({arguments}, 0, {layer.window.out_height});"
+        return [rows if layer.at_once or layer.window.out_height == 1 else f"{kernel}_each({arguments});"]
     return [f"{kernel}_row({arguments}, row);" if row else f"tfs_conv_rows({arguments}, {kernel}_row);"]
 
 

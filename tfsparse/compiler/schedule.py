@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tfsparse.compiler.layers import Network
 from tfsparse.compiler.rows import Flow, height_of, row_layers, row_work, segment_peak, simulate
@@ -160,8 +160,39 @@ def plan_rows(network: Network, fed: bool) -> tuple[Flow, Plan] | None:
     return flow.with_tables(tables), Plan(slots.offsets, slots.size, {tables[v]: slots.rows[v] for v in tables})
 
 
-def plan_network(network: Network, optimize: str = "balanced", fed: bool = False) -> tuple[Flow, Plan]:
-    """What to stream, and where all values lie. `fed`: the input comes row by row."""
+def _at_once(network: Network, layers: Iterable[int]) -> Network:
+    changed = set(layers)
+    parts = [replace(layer, at_once=True) if i in changed else layer for i, layer in enumerate(network.layers)]
+    return replace(network, layers=tuple(parts))
+
+
+def _go_at_once(network: Network, layers: Sequence[int], plan: Plan, room: int) -> tuple[Flow, Plan] | None:
+    """The network with as many of the layers run at once as `room` bytes of arena allow; None where that fails."""
+    chosen: list[int] = []
+    for i in layers:
+        if simulate(_at_once(network, [*chosen, i])).peak <= room:
+            chosen.append(i)
+    flow = simulate(_at_once(network, chosen))
+    better = plan_flow(flow)
+    return (flow, better) if chosen and better.size <= max(room, plan.size) else None
+
+
+def plan_network(
+    network: Network, optimize: str = "balanced", fed: bool = False, at_once: Sequence[int] = ()
+) -> tuple[Flow, Plan]:
+    """What to stream, and where all values lie.
+
+    fed: the input comes row by row. at_once: layers that are faster when they run all rows of a channel before the
+    next channel, which needs their whole input to the end; done where it costs no memory, or, for speed, a quarter.
+    """
+    flow, plan = _plan_network(network, optimize, fed)
+    if at_once and not flow.entries:
+        room = plan.size + (plan.size // 4 if optimize == "speed" else 0)
+        return _go_at_once(network, at_once, plan, room) or (flow, plan)
+    return flow, plan
+
+
+def _plan_network(network: Network, optimize: str, fed: bool) -> tuple[Flow, Plan]:
     plain = simulate(network, fed=fed)
     best, best_plan = plain, plan_flow(plain)
     cost = best_plan.size - (0 if fed else _WORTH_STREAMING[optimize])

@@ -78,7 +78,7 @@ TFS_NOINLINE static void tfs_depthwise_line(const tfs_conv *l, int32_t *sums, in
 #endif
 
 /* sums[i] += all taps, for `count` pixels of one row and channel of the output. */
-TFS_NOINLINE static void tfs_conv_block(const tfs_conv *l, const int8_t *in, const int8_t *w, int row, int column,
+static inline void tfs_conv_block(const tfs_conv *l, const int8_t *in, const int8_t *w, int row, int column,
                                         int32_t *sums, int count)
 {
     const int x = column * l->stride_width - l->pad_left;
@@ -95,6 +95,7 @@ TFS_NOINLINE static void tfs_conv_block(const tfs_conv *l, const int8_t *in, con
 #endif
 #if defined(TFS_DEPTHWISE) || defined(TFS_PLAIN_CONV)
     for (int ky = l->kernel_height; ky > 0; ky--) {
+        TFS_FORGET();
         if (y >= 0 && y < l->in_height) {
             const int8_t *source = in + TFS_ROW(l, y, l->in_width * l->in_channels);
 #if defined(TFS_DEPTHWISE) && defined(TFS_PLAIN_CONV)
@@ -115,33 +116,33 @@ TFS_NOINLINE static void tfs_conv_block(const tfs_conv *l, const int8_t *in, con
 TFS_NOINLINE static void tfs_conv_dense_rows(const tfs_conv *l, const int8_t *in, int8_t *out, int row, int end)
 {
     const int8_t *w = l->w.values;
-    int left_in_group = l->per_group;
     int32_t sums[TFS_CONV_BLOCK];
     tfs_channel channel;
     memset(sums, 0, sizeof sums);
     tfs_channel_open(&channel, &l->w);
     for (int o = 0; o < l->out_channels; o++) {
-        int8_t *to = out++;
+        int8_t *to = out + o;
         tfs_channel_next(&channel, &l->w);
         for (int r = row; r < end; r++) {
             for (int column = 0; column < l->out_width; column += l->block) {
                 const int count = l->out_width - column < l->block ? l->out_width - column : l->block;
-                tfs_conv_block(l, in, w, r, column, sums, count);
+                TFS_FORGET();
+                tfs_conv_block(l, in + o / l->per_group * l->run, w, r, column, sums, count);
                 tfs_conv_finish(l, &channel, sums, count, to);
                 to += count * l->out_channels;
             }
         }
         w += l->kernel_height * l->kernel_width * l->run;
-        if (--left_in_group == 0) {
-            left_in_group = l->per_group;
-            in += l->run;
-        }
     }
 }
 
-static inline void tfs_conv_dense_row(const tfs_conv *l, const int8_t *in, int8_t *out, int row)
+/* All rows, one after the other: rows of the input that are read no more may be written over. */
+static inline void tfs_conv_dense_each(const tfs_conv *l, const int8_t *in, int8_t *out)
 {
-    tfs_conv_dense_rows(l, in, out, row, row + 1);
+    for (int row = 0; row < l->out_height; row++) {
+        tfs_conv_dense_rows(l, in, out, row, row + 1);
+        out += l->out_width * l->out_channels;
+    }
 }
 
 #endif

@@ -62,58 +62,48 @@ TFS_NOINLINE static void tfs_nine_pixels(const tfs_nine *t, int32_t *sums, int c
     } while (sums < end);
 }
 
-/* Move the window's weights by a column: what stood over column 1 stands over column 0, or the other way round. */
-static inline void tfs_nine_left(tfs_nine *t)
-{
-    for (int k = 0; k < 3; k++) {
-        t->pair[k] = (int32_t)((uint32_t)t->third[k] << 16 | (uint32_t)t->pair[k] >> 16);
-        t->third[k] = 0;
-    }
-}
-
-static inline void tfs_nine_right(tfs_nine *t)
-{
-    for (int k = 0; k < 3; k++) {
-        t->third[k] = t->pair[k] >> 16;
-        t->pair[k] = (int32_t)((uint32_t)t->pair[k] << 16);
-    }
-}
-
 /* sums of `count` pixels of a row from the one on whose window begins at row y and column x. The map has 3 columns or
  * more. */
-static inline void tfs_nine_block(const tfs_conv *l, const int8_t *in, const int8_t *w, int y, int x, int32_t *sums,
-                                  int count)
+TFS_NOINLINE static void tfs_nine_block(const tfs_conv *l, const int8_t *in, const int8_t *w, int y, int x,
+                                        int32_t *sums, int count)
 {
-    const int channels = l->in_channels, stride = l->stride_width, last = l->in_width - 3;
-    tfs_nine t, moved;
-    for (int k = 0; k < 3; k++, y++, w += 3) {
-        t.pair[k] = t.third[k] = t.row[k] = 0;
-        if (y >= 0 && y < l->in_height) {
-            t.pair[k] = (int32_t)((uint32_t)w[1] << 16 | (uint16_t)w[0]);
-            t.third[k] = w[2];
-            t.row[k] = (int32_t)TFS_ROW(l, y, l->in_width * channels);
-        }
-    }
     while (count > 0) {
-        int n = 1, at = x;
-        const tfs_nine *taps = &moved;
-        if (x >= 0 && x <= last) {
-            taps = &t;
-            n = tfs_steps(last + 1 - x, stride);
+        const int last = l->in_width - 3;
+        int n = 1, at = x; /* pixels, and the first of three columns of the map over which their window lies */
+        tfs_nine t;
+        if (x < 0) {
+            at = 0;
+        } else if (x > last) {
+            at = last;
+        } else { /* wholly, and so does that of all neighbours as long as there is room */
+            n = tfs_steps(last + 1 - x, l->stride_width);
             n = n < count ? n : count;
-        } else {
-            moved = t;
-            for (; at < 0; at++) {
-                tfs_nine_left(&moved);
-            }
-            for (; at > last; at--) {
-                tfs_nine_right(&moved);
+        }
+        for (int k = 0; k < 3; k++) {
+            t.pair[k] = t.third[k] = t.row[k] = 0;
+            if (y + k >= 0 && y + k < l->in_height) {
+                const int8_t *line = w + 3 * k;
+                int32_t first = line[0], second = line[1], third = line[2];
+                for (int shift = x; shift < at; shift++) {
+                    first = second;
+                    second = third;
+                    third = 0;
+                }
+                for (int shift = x; shift > at; shift--) {
+                    third = second;
+                    second = first;
+                    first = 0;
+                }
+                t.pair[k] = (int32_t)((uint32_t)second << 16 | (uint16_t)first);
+                t.third[k] = third;
+                t.row[k] = (int32_t)TFS_ROW(l, y + k, l->in_width * l->in_channels);
             }
         }
-        tfs_nine_pixels(taps, sums, n, in + at * channels, channels, stride * channels, l->w.input_zero);
+        tfs_nine_pixels(&t, sums, n, in + at * l->in_channels, l->in_channels, l->stride_width * l->in_channels,
+                        l->w.input_zero);
         sums += n;
         count -= n;
-        x += n * stride;
+        x += n * l->stride_width;
     }
 }
 
