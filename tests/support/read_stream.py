@@ -14,7 +14,7 @@ def read(encoded: Encoded, outputs: int, taps: int) -> tuple[np.ndarray, np.ndar
     Raises IndexError where a look at four bytes leaves the stream, as the C would do.
     """
     tables = {table.role: table.values for table in encoded.tables}
-    stream = tables["stream" if encoded.coding else "constants"]
+    stream = np.append(tables["stream"], np.zeros(4, np.uint8))[: max(encoded.reach, len(tables["stream"]))]
     form, coding = encoded.channels, encoded.coding
     position = 0
 

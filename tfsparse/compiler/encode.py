@@ -6,7 +6,7 @@ Everything is lossless. A table is an array of the generated C; `payload` is the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class Encoded:
     channels: ChannelFormat | None = None  # of layers with weights
     coding: Coding | None = None  # of weights in a stream
     alternatives: Mapping[str, int] = field(default_factory=dict)  # bytes of the weights in each format considered
+    reach: int = 0  # bytes from the stream's first that a reader touches
 
     @property
     def payload(self) -> int:
@@ -178,9 +179,22 @@ def encode_weighted(layer: Weighted, format: str, found: Choices, bias_grows: bo
         parts.append((fields, at // taps))
         if coding.codebook is not None:
             tables.append(Table("codebook", np.array(coding.codebook, np.int8)))
-    tables.append(Table("constants" if coding is None else "stream", write(join(parts))))
-    kept = tuple(table for table in tables if table.size)  # C has no arrays of no elements
-    return Encoded(format, kept, channels, coding, found.sizes)
+    stream, reach = write(join(parts))
+    tables.append(Table("stream", stream))
+    return Encoded(format, tuple(tables), channels, coding, found.sizes, reach)
+
+
+def pad_streams(layers: Sequence[Encoded]) -> list[Encoded]:
+    """The same, with as many bytes behind the last one's stream as looks at them touch, when they lie side by side."""
+    end = reach = 0
+    for layer in layers:
+        reach = max(reach, end + layer.reach)
+        end += layer.table("stream").size
+    if reach <= end:
+        return list(layers)
+    *before, last = layers
+    padded = Table("stream", np.append(last.table("stream").values, np.zeros(reach - end, np.uint8)))
+    return [*before, replace(last, tables=(*last.tables[:-1], padded))]
 
 
 def encode_plain(layer: Layer) -> Encoded | None:
