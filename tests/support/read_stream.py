@@ -14,7 +14,7 @@ def read(encoded: Encoded, outputs: int, taps: int) -> tuple[np.ndarray, np.ndar
     Raises IndexError where a look at four bytes leaves the stream, as the C would do.
     """
     tables = {table.role: table.values for table in encoded.tables}
-    stream = tables["stream" if encoded.coding else "constants"]
+    stream = np.append(tables["stream"], np.zeros(4, np.uint8))[: max(encoded.reach, len(tables["stream"]))]
     form, coding = encoded.channels, encoded.coding
     position = 0
 
@@ -42,7 +42,7 @@ def read(encoded: Encoded, outputs: int, taps: int) -> tuple[np.ndarray, np.ndar
         above = take(form.shift_bits)
         bits = form.bias_bits + (above if form.bias_grows else 0)
         bias.append(signed(take(bits), bits))
-        mantissa = (1 << 30) + (take(form.mantissa_bits) << (30 - form.mantissa_bits))
+        mantissa = (1 << 30) + form.mantissa_offset + (take(form.mantissa_bits) << (30 - form.mantissa_bits))
         multipliers.append(Multiplier(mantissa, -(form.shift_base + above)))
         if coding is None:
             continue

@@ -135,8 +135,8 @@ def join(parts: Sequence[tuple[Fields, np.ndarray]]) -> Fields:
     return Fields(values[order], np.concatenate([fields.bits for fields, _ in parts])[order])
 
 
-def write(fields: Fields) -> np.ndarray:
-    """The fields one after the other, and as many bytes behind them as looks at them touch: uint8."""
+def write(fields: Fields) -> tuple[np.ndarray, int]:
+    """The fields one after the other, uint8, and how many bytes from the first on looks at them touch."""
     values, bits = fields.values.astype(np.uint64), fields.bits
     ends = np.cumsum(bits)
     total = int(ends[-1]) if len(ends) else 0
@@ -148,4 +148,4 @@ def write(fields: Fields) -> np.ndarray:
     packed = np.packbits(stream, bitorder="little")
     # A field of more than WINDOW bits is looked at twice; the second look starts 16 bits later.
     last = np.where(bits > WINDOW, starts + 16, starts).max(initial=0)
-    return np.append(packed, np.zeros(max(0, int(last) // 8 + 4 - packed.size), np.uint8))
+    return packed, int(last) // 8 + 4

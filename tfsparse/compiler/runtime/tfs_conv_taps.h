@@ -1,6 +1,6 @@
 /* 2-D convolution, plain, grouped or depthwise, straight on a stream of weights, one output row a call.
  *
- * The input may be a ring that holds `held` rows at a time. For each output channel in turn, its weights are unpacked
+ * For each output channel in turn, its weights are unpacked
  * into a short list of taps, and the list is run over a block of neighbouring pixels, three at a time, whose sums stay
  * in registers. A weight that is zero costs nothing.
  */
@@ -25,9 +25,10 @@ TFS_FAST static tfs_tap *tfs_unpack(const tfs_conv *l, tfs_channel *channel, tfs
     int32_t total = 0;
     do {
         const int place = at.zeros / run, ky = place / l->kernel_width, kx = place - ky * l->kernel_width;
-        const int y = row * l->stride_height - l->pad_top + ky * l->dilation_height;
-        const int source = ((y % l->held) * l->in_width + left + kx * l->dilation_width) * l->in_channels;
+        const int y = row * l->stride_height - l->pad_top + ky * TFS_DILATION_HEIGHT(l);
         const int inside = y >= 0 && y < l->in_height;
+        const int start = inside ? (int)TFS_ROW(l, y, l->in_width * l->in_channels) : 0;
+        const int source = start + (left + kx * TFS_DILATION_WIDTH(l)) * l->in_channels;
         int c = at.zeros - place * run;
         at.zeros = 0; /* and it stays so where all weights are stored */
         do {
@@ -83,7 +84,7 @@ TFS_FAST static void tfs_edge_taps(const tfs_conv *l, int32_t *sum, int column, 
                                        const tfs_tap *taps, const tfs_tap *end)
 {
     const unsigned width = l->in_width;
-    const int dilation = l->dilation_width, zero = l->w.input_zero;
+    const int dilation = TFS_DILATION_WIDTH(l), zero = l->w.input_zero;
     int32_t total = *sum;
     for (; taps < end; taps++) {
         int value = zero;
@@ -108,7 +109,7 @@ TFS_NOINLINE static void tfs_conv_taps_row(const tfs_conv *l, const int8_t *in, 
     for (int column = 0; column < l->out_width; column += block) {
         const int pixels = l->out_width - column < block ? l->out_width - column : block;
         const int left = column * stride - l->pad_left;
-        const int room = l->in_width - left - (l->kernel_width - 1) * l->dilation_width;
+        const int room = l->in_width - left - (l->kernel_width - 1) * TFS_DILATION_WIDTH(l);
         /* Pixels [first, last) see all columns of the window. */
         int first = left < 0 ? tfs_steps(-left, stride) : 0, last = room > 0 ? tfs_steps(room, stride) : 0;
         const int8_t *group = in;
