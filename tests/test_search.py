@@ -145,11 +145,16 @@ def _alive(pid: int) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1500)
 def test_ctrl_c_leaves_no_process_and_the_run_goes_on(tmp_path):
     """The real search on digits: interrupted once a trial is on disk, resumed, all of it kept, finished."""
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "tfsparse.search", *_digits(out, "--trials", "2", "--by-rows")]
+    command = [
+        sys.executable,
+        "-m",
+        "tfsparse.search",
+        *_digits(out, "--trials", "2", "--budget-flash", "16KB", "--by-rows"),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline, below = time.monotonic() + 300, []
     while not (out / "trials.jsonl").exists() or not (out / "trials.jsonl").stat().st_size:
@@ -167,7 +172,7 @@ def test_ctrl_c_leaves_no_process_and_the_run_goes_on(tmp_path):
     kept = (out / "trials.jsonl").read_bytes().splitlines()
 
     on = ["--resume", "--final-seeds", "2"]
-    done = _command(*_digits(out, *on, "--json"), timeout=500)
+    done = _command(*_digits(out, *on, "--json"), timeout=900)
     assert done.returncode == 0, done.stderr
     folder = RunFolder.open(out)
     assert [record.trial for record in folder.records] == [0, 1]
