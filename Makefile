@@ -23,7 +23,7 @@ OUT ?= runs/$(DATASET)
 # An interrupted run goes on where it stopped.
 RESUME = $(if $(wildcard $(OUT)/trials.jsonl),--resume)
 
-.PHONY: help setup search test tflm lint verify-results clean
+.PHONY: help setup search test tflm bench lint verify-results clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -35,6 +35,10 @@ search: setup  ## the main job: digits on the emulated STM32F405 (DATASET=, OUT=
 
 tflm: setup  ## TFLite Micro, for `python -m hil.measure --runtime tflm`
 	$(BIN)/python -m hil.tflm
+
+bench: tflm  ## our runtime beside TFLite Micro: flash, RAM, instructions; seconds a measurement
+	$(BIN)/python -m benchmarks.runtimes
+	$(BIN)/python -m benchmarks.measurement
 
 test: tflm lint  ## all tests, slow ones included (ARGS= goes to pytest)
 	$(BIN)/python -m pytest $(ARGS)

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hil.measurement import (
     COUNTED,
@@ -55,6 +55,7 @@ class Measurer:
         board: folder of firmware/boards; by default the emulated STM32F405, or what the device says it is.
         upload: flash the device behind a serial port with each model's image; else it must run it already.
         by_rows: feed models their input row by row (runtime sparse only), so that they never hold it all.
+        formats: what the compiler may write weights as (`compiler.encode.FORMATS`); by default it chooses among all.
 
     Raises MeasurementError where there is no such runtime, or it cannot do that.
     """
@@ -68,6 +69,7 @@ class Measurer:
         *,
         upload: bool = False,
         by_rows: bool = False,
+        formats: tuple[str, ...] | None = None,
     ):
         from hil.recipe import runtime_names
         from hil.targets import open_target
@@ -80,6 +82,7 @@ class Measurer:
                 f"the runtime {runtime} takes its input as a whole; feed it by rows with the runtime sparse"
             )
         self.target, self.runtime, self.by_rows = target, runtime, by_rows
+        self._compiling: dict[str, Any] = {"by_rows": by_rows} | ({"formats": formats} if formats else {})
         self._target = open_target(target, board, upload=upload)
         self._own = tempfile.TemporaryDirectory(prefix="hil-") if workdir is None else None
         self._workdir = Path(self._own.name) if self._own else Path(workdir)
@@ -148,7 +151,7 @@ class Measurer:
         self._workdir.mkdir(parents=True, exist_ok=True)
         _sweep(self._workdir)
         with tempfile.TemporaryDirectory(prefix="image-", dir=self._workdir) as folder:
-            compiled = compile_model(content, Path(folder) / "model", name=name, by_rows=self.by_rows)
+            compiled = compile_model(content, Path(folder) / "model", name=name, **self._compiling)
             check_ports(compiled)
             samples = _random_bytes(compiled.input_size) if inputs is None else quantize(np.asarray(inputs), compiled)
             if labels is not None:

@@ -20,8 +20,11 @@ DOWNSAMPLINGS = ("stride", "max", "average")
 HEADS = ("flatten", "average", "depthwise")
 PRUNINGS = ("none", "unstructured", "structured", "both")
 SCHEDULES = ("cosine", "linear", "constant")
+WEIGHT_BITS = (3, 4, 6, 8)
+FULL_BITS = 8
+"""What int8 has anyway: nothing is rounded in training."""
 
-MAX_BLOCKS = 4
+MAX_BLOCKS = 6
 MAX_LAYERS = 3
 MAX_DENSE = 2
 
@@ -80,7 +83,7 @@ class Training:
     threshold_dense: float = 3.0
     threshold_group: float = 3.0
     distillation: float = 0.0
-    weight_bits: int = 8
+    weight_bits: int = FULL_BITS
 
 
 @dataclass(frozen=True)

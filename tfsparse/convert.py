@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfsparse.build import channel_ranges, inference_model
-from tfsparse.levels import FULL_BITS
+from tfsparse.candidate import FULL_BITS
 from tfsparse.network import WEIGHTED, Network
 from tfsparse.quiet import quietly
 from tfsparse.reference import Interpreter

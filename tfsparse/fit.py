@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfsparse.augment import Augmentation
+from tfsparse.candidate import FULL_BITS
 from tfsparse.layers import (
     VARIATIONAL,
     GroupScale,
@@ -32,7 +33,7 @@ from tfsparse.layers import (
     variational_layers,
 )
 from tfsparse.layers.kl import kl_gradients
-from tfsparse.levels import FULL_BITS, channel_axes, rounded
+from tfsparse.levels import channel_axes, rounded
 from tfsparse.schedule import Schedule
 
 EVALUATION_BATCH = 500

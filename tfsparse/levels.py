@@ -12,8 +12,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-FULL_BITS = 8
-"""What int8 has anyway: nothing is rounded in training."""
 BITS = (2, 3, 4, 5, 6, 8)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-from tfsparse.levels import FULL_BITS, top_level
+from tfsparse.candidate import FULL_BITS
+from tfsparse.levels import top_level
 
 _WEIGHTED = (
     schema.BuiltinOperator.CONV_2D,

@@ -15,7 +15,7 @@ import numpy as np
 
 from tfsparse.augment import augmentation_of
 from tfsparse.build import absorb_scales, folded_weights, training_model
-from tfsparse.candidate import Candidate, Training
+from tfsparse.candidate import FULL_BITS, Candidate, Training
 from tfsparse.fit import Distillation, EpochResult, Evaluator, fit
 from tfsparse.inherit import CALIBRATION_IMAGES, LayerState, TrainedWeights, inherit, layer_states
 from tfsparse.layers import (
@@ -29,7 +29,6 @@ from tfsparse.layers import (
     variational_layers,
     weight_layers,
 )
-from tfsparse.levels import FULL_BITS
 from tfsparse.network import Network
 from tfsparse.rewrite import OpWeights, compact
 from tfsparse.schedule import Schedule

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hil import tflm
 from hil.device import Device
 from hil.emulator import Emulator
 from hil.measurement import MeasurementError
-from hil.recipe import load_board
+from hil.recipe import FIRMWARE, TOOLCHAIN, load_board
 from support.tflite_models import convert, small_digits_like_tflite
 from tfsparse.errors import UserError
 
@@ -134,6 +135,57 @@ def test_operators_without_a_kernel(tflm_library):
 )
 def test_names_of_the_current_generation(operator, method):
     assert tflm._method(operator) == method
+
+
+@pytest.mark.parametrize("schema", ["tensorflow/lite/schema", "tensorflow/lite/micro/schema"])
+@pytest.mark.parametrize("source", ["runtime.cc", "operators.cc"])
+def test_the_current_generations_half_compiles(tflm_library, schema, source, tmp_path):
+    """Against declarations of its interface: no checkout of it is at hand. What has not changed is that of 2020."""
+    moved = tmp_path / schema / "schema_generated.h"
+    moved.parent.mkdir(parents=True)
+    moved.write_text(f'#include "{tflm_library.sources.root}/tensorflow/lite/schema/schema_generated.h"\n')
+    (tmp_path / "operators.h").write_text(
+        "#define TFLM_OPERATOR_COUNT 2\n#define TFLM_OPERATORS(X) X(CONV_2D, Conv2D) X(RESHAPE, Reshape)\n"
+    )
+    declared = Path(__file__).resolve().parents[1] / "support" / "tflm_current"
+    system = [declared, tmp_path, *tflm_library.sources.include_dirs]
+    command = [
+        *(TOOLCHAIN + "g++", "-fsyntax-only", *load_board().cpu_flags, *tflm.FLAGS, *tflm.CXX_FLAGS),
+        *(f"-isystem{folder}" for folder in system),
+        *(f"-I{FIRMWARE / 'runtimes'}", f"-I{FIRMWARE / 'runtimes' / 'tflm'}"),
+        str(FIRMWARE / "runtimes" / "tflm" / source),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_sources_of_a_current_checkout_are_found_in_either_layout(monkeypatch, tmp_path):
+    lite = tmp_path / "tensorflow" / "lite"
+    wanted = {
+        "micro/micro_interpreter.cc",
+        "micro/arena_allocator/single_arena_buffer_allocator.cc",
+        "micro/memory_planner/greedy_memory_planner.cc",
+        "micro/kernels/conv.cc",
+    }
+    layouts = (
+        {"core/c/common.cc", "core/api/flatbuffer_conversions.cc", "kernels/internal/quantization_util.cc"},
+        {"micro/c/common.cc", "micro/flatbuffer_conversions.cc", "micro/kernels/internal/quantization_util.cc"},
+    )
+    for name in {*wanted, *layouts[0], "micro/micro_log.h", "micro/kernels/conv_test.cc", "micro/debug_log.cc"}:
+        (lite / name).parent.mkdir(parents=True, exist_ok=True)
+        (lite / name).touch()
+    (lite / "micro" / "tools" / "make" / "downloads").mkdir(parents=True)
+    monkeypatch.setenv("TFLM_DIR", str(tmp_path))
+    for layout in layouts:
+        for name in {name for names in layouts for name in names}:
+            (lite / name).unlink(missing_ok=True)
+        for name in layout:
+            (lite / name).parent.mkdir(parents=True, exist_ok=True)
+            (lite / name).touch()
+        found = tflm.find_sources()
+        assert found.current
+        assert {str(path.relative_to(lite)) for path in (*found.framework, *found.kernels)} == wanted | layout
+        assert found.identity
 
 
 def test_without_sources_the_way_out_is_said(monkeypatch, tmp_path):

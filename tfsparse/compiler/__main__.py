@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -18,27 +19,31 @@ from tfsparse.compiler.encode import FORMATS
 from tfsparse.compiler.library import write_library
 from tfsparse.errors import UserError, run_cli
 
+_WIDE = 120  # columns that the table takes where no terminal says how many there are
+
 
 def table_of(model: CompiledModel) -> Table:
-    table = Table(title="int8 network in C99")
-    for column, justify in (("layer", "left"), ("output", "left"), ("format", "left")):
-        table.add_column(column, justify=justify)
+    """A row for each layer: what its weights take in each format, the one chosen, and its constants beside it."""
+    table = Table(title="int8 network in C99, bytes", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_footer=True)
     formats = [name for name in FORMATS if any(name in layer.formats for layer in model.layers)]
-    columns = ["weights", "nnz", *(f"{name} B" for name in formats), "B/nnz", "constants B", "payload B", "MACs"]
-    for column in columns:
-        table.add_column(column, justify="right")
+    totals = {
+        "weights": sum(layer.weights for layer in model.layers),
+        "nnz": model.nnz,
+        "constants": sum(layer.constants for layer in model.layers),
+        "payload": model.payload,
+        "MACs": model.macs,
+    }
+    names = ["layer", "output", "chosen", "weights", "nnz", *formats, "B/nnz", "constants", "payload", "MACs"]
+    for name in names:
+        justify = "left" if name in names[:3] else "right"
+        footer = "total" if name == "layer" else str(totals.get(name, ""))
+        table.add_column(name, footer, justify=justify, no_wrap=name not in ("layer", "output"))
     for layer in model.layers:
         sizes = [layer.formats.get(name) for name in formats]
         each = f"{layer.formats[layer.format] / layer.nnz:.2f}" if layer.formats and layer.nnz else None
         numbers = (layer.weights, layer.nnz, *sizes, each, layer.constants, layer.payload, layer.macs)
-        shape = " x ".join(map(str, layer.output_shape))
+        shape = "x".join(map(str, layer.output_shape[1:])) or "1"
         table.add_row(layer.name, shape, layer.format or "-", *(str(n) if n else "-" for n in numbers))
-    table.add_section()
-    weights = sum(layer.weights for layer in model.layers)
-    total = ["" for _ in columns]
-    total[:2] = str(weights), str(model.nnz)
-    total[-3:] = str(sum(layer.constants for layer in model.layers)), str(model.payload), str(model.macs)
-    table.add_row("total", "", "", *total)
     return table
 
 
@@ -68,16 +73,21 @@ def main() -> None:
     arguments = parser.parse_args()
     name = arguments.name or arguments.model.stem
     if arguments.library:
-        if arguments.by_rows or arguments.optimize != "balanced":
-            raise UserError("--library takes neither --by-rows nor --optimize yet; write a plain folder with -o")
+        if arguments.by_rows or arguments.optimize != "balanced" or tuple(arguments.formats) != FORMATS:
+            raise UserError(
+                "--library takes neither --by-rows nor --optimize nor --formats yet; write a plain folder with -o"
+            )
         model = write_library(arguments.model, arguments.library, name=name)
     else:
-        options = {"optimize": arguments.optimize, "by_rows": arguments.by_rows}
+        options = {"optimize": arguments.optimize, "by_rows": arguments.by_rows, "formats": arguments.formats}
         model = compile_model(arguments.model, arguments.out, name=name, **options)
     if arguments.json:
         print(json.dumps(asdict(model), default=str))
     else:
-        Console().print(table_of(model))
+        console = Console()
+        if not console.is_terminal:
+            console.width = max(console.width, _WIDE)
+        console.print(table_of(model))
         print(summary_of(model))
 
 

@@ -48,6 +48,7 @@ class Window:
     pad_top: int = 0
     pad_left: int = 0
     held: int = 0  # rows of the input in memory at a time, a ring; 0: all
+    table: str = ""  # C name of the places of the input's rows, where these lie anywhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,7 @@ class Convolution(Weighted):
     out_channels: int
     run: int
     per_group: int
+    at_once: bool = False  # all its rows in one go, channel after channel: faster, and its input is needed to the end
 
     @property
     def kind(self) -> str:
