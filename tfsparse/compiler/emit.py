@@ -191,15 +191,9 @@ def _tap_switches(program: Program, layers: Sequence[Convolution]) -> list[str]:
         return []
     most = max(1, *(int(np.count_nonzero(layer.weights, axis=1).max()) for layer in layers))
     room = max(8, min(program.plan.size // 128, _LARGEST_LIST))
-    offset = "int16_t" if max(map(_reach, layers)) < 1 << 15 else "int32_t"
+    largest = max(x.window.in_height * x.window.in_width * x.in_channels for x in layers)
+    offset = "int16_t" if largest <= 1 << 15 else "int32_t"
     return [f"TFS_CONV_TAPS {min(most, room)}", f"TFS_OFFSET {offset}"]
-
-
-def _reach(layer: Convolution) -> int:
-    """Bytes that a tap may lie from the input's first, on either side, at most."""
-    w = layer.window
-    window = w.kernel_width * w.dilation_width + w.out_width * w.stride_width + w.pad_left
-    return (w.in_height * w.in_width + window) * layer.in_channels
 
 
 def _switches(program: Program) -> list[str]:

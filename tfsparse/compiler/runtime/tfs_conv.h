@@ -28,7 +28,7 @@ TFS_NOINLINE static void tfs_conv_tap(int32_t *sums, int n, const int8_t *x, int
 TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_t *out, int row)
 {
     const int stride = l->stride_width;
-    const int step = stride * l->in_channels;
+    const int step = stride * l->in_channels, taps = l->kernel_height * l->run; /* of a column */
     /* No layer's block is larger: said here so that compilers see that `sums` is large enough. */
     const int block = l->block < TFS_CONV_BLOCK ? l->block : TFS_CONV_BLOCK;
     int32_t sums[TFS_CONV_BLOCK];
@@ -42,19 +42,16 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
         for (int o = 0; o < l->out_channels; o++) {
             /* Sums take x * w; what the zero point adds to that is the same for all pixels and goes off at the end.
              * A tap outside the map counts as if x were the zero point. */
-            int y = row * l->stride_height - l->pad_top;
+            int x = column * stride - l->pad_left;
             tfs_channel_next(&channel, &l->w);
-            for (int ky = 0; ky < l->kernel_height; ky++, y += l->dilation_height) {
-                int x = column * stride - l->pad_left;
-                for (int kx = 0; kx < l->kernel_width; kx++, x += l->dilation_width) {
-                    int c = channel.zeros;
-                    int begin = 0, end = 0; /* pixels whose tap lies inside the map */
-                    int32_t total = 0;
+            for (int kx = 0; kx < l->kernel_width; kx++, x += l->dilation_width) {
+                while (channel.zeros < taps) {
+                    const int ky = channel.zeros / l->run;
+                    const int y = row * l->stride_height - l->pad_top + ky * l->dilation_height;
                     const int8_t *source = group;
-                    if (c >= l->run) {
-                        channel.zeros -= l->run;
-                        continue;
-                    }
+                    int begin = 0, end = 0; /* pixels whose tap lies inside the map */
+                    int c = channel.zeros - ky * l->run;
+                    int32_t total = 0;
                     if (y >= 0 && y < l->in_height) {
                         if (x < 0) {
                             begin = tfs_steps(-x, stride);
@@ -65,6 +62,7 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
                         end = end < pixels ? end : pixels;
                         source += ((y % l->held) * l->in_width + x + begin * stride) * l->in_channels;
                     }
+                    channel.zeros = 0; /* and it stays so where all weights are stored */
                     do {
                         const int weight = tfs_weight_next(&channel, &l->w);
                         total += weight;
@@ -73,7 +71,7 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
                         }
                         c += 1 + channel.zeros;
                     } while (c < l->run);
-                    channel.zeros = c - l->run;
+                    channel.zeros = ky * l->run + c;
                     if (begin < end) {
                         total *= l->w.input_zero;
                         channel.bias -= total;
@@ -85,6 +83,7 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
                         }
                     }
                 }
+                channel.zeros -= taps;
             }
             tfs_conv_finish(l, &channel, sums, pixels, out + (column * l->out_channels + o));
             if (--left_in_group == 0) {
