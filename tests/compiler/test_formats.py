@@ -52,7 +52,7 @@ def test_formats_side_by_side(target: Host | Core, tmp_path: Path) -> None:
     """Layers that the reader must tell apart at run time."""
     if reason := target.missing():
         pytest.skip(reason)
-    tflite = network(MIXED, size=24)
+    tflite = network(MIXED, size=48)
     model = compile_model(tflite, tmp_path / "model", optimize="size")
     assert len({layer.format for layer in model.layers if layer.weights}) >= 3
     check(target, tmp_path / "run", {"mixed": tflite}, [model])

@@ -158,7 +158,7 @@ class Choices:
 
 
 def stream_order(layer: Weighted) -> np.ndarray:
-    """The weights as kernels read them from a stream, [outputs, taps]: of a convolution, columns of the window first."""
+    """The weights as streams have them, [outputs, taps]: of a convolution, column after column of the window."""
     if not isinstance(layer, Convolution):
         return layer.weights
     window = layer.weights.reshape(len(layer.weights), layer.window.kernel_height, layer.window.kernel_width, -1)
