@@ -80,8 +80,8 @@ def test_a_format_must_save_more_than_its_code_takes() -> None:
 
 def test_layers_keep_to_one_format_where_another_saves_too_little() -> None:
     rng = np.random.default_rng(1)
-    large = dense_layer((rng.integers(1, 128, (50, 400)) * (rng.random((50, 400)) < 0.1)).astype(np.int8))
-    small = dense_layer(rng.choice(np.array([-100, 100], np.int8), (2, 10)))
+    large = dense_layer((rng.integers(-127, 128, (50, 400)) * (rng.random((50, 400)) < 0.1)).astype(np.int8))
+    small = dense_layer(rng.choice(np.array([-100, 100], np.int8), (2, 8)))
     found = [choices(layer, FORMATS) for layer in (large, small)]
     assert min(found[1].sizes, key=found[1].sizes.get) == "clusters"
     assert "clusters" not in choose([large, small], found, "size")[0]
