@@ -16,10 +16,11 @@ from tfsparse.compiler.choose import encode_network
 from tfsparse.compiler.counted import count, layer_macs, layer_nnz
 from tfsparse.compiler.dead import remove_dead
 from tfsparse.compiler.emit import Program, header_text, headers, source_text
-from tfsparse.compiler.encode import FORMATS
+from tfsparse.compiler.encode import FORMATS, Encoded
 from tfsparse.compiler.graph import lower
-from tfsparse.compiler.layers import Border, Network, Weighted
+from tfsparse.compiler.layers import Border, Convolution, Network, Weighted
 from tfsparse.compiler.narrow import narrow
+from tfsparse.compiler.program import wants_small_kernels
 from tfsparse.compiler.reader import read_model
 from tfsparse.compiler.schedule import can_be_fed, plan_network
 from tfsparse.errors import UserError
@@ -99,6 +100,12 @@ def _ports(network: Network, borders: tuple[Border, ...]) -> tuple[Port, ...]:
     )
 
 
+def _stored(network: Network, encoded: dict[str, Encoded]) -> list[int]:
+    """The convolutions whose weights are all stored."""
+    layers = enumerate(network.layers)
+    return [i for i, x in layers if isinstance(x, Convolution) and encoded[x.name].format == "dense"]
+
+
 def build_program(
     tflite: bytes,
     name: str,
@@ -112,11 +119,12 @@ def build_program(
     if not formats or not set(formats) <= set(FORMATS):
         raise UserError(f"no weights without a format, nor others than these: {', '.join(FORMATS)}")
     network = narrow(remove_dead(lower(read_model(tflite))))
-    encoded, lists = encode_network(network, optimize, formats)
+    small = wants_small_kernels(optimize, by_rows)
+    encoded, lists = encode_network(network, optimize, formats, small)
     counted = count(network)
     if by_rows and not can_be_fed(network):
         raise UserError("the model cannot be fed by rows: it needs one input map of 2 to 255 rows, and one output")
-    flow, plan = plan_network(network, optimize, by_rows)
+    flow, plan = plan_network(network, optimize, by_rows, () if small else _stored(network, encoded))
     return Program(name, flow.network, encoded, flow, plan, optimize, counted, lists)
 
 

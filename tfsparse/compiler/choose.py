@@ -31,22 +31,24 @@ from tfsparse.compiler.encode import (
 from tfsparse.compiler.layers import Convolution, Network, Weighted
 
 _PRICES = (0.0, *(4.0**-n for n in range(12, -1, -1)))  # bytes of flash for an instruction
-_LIST = 80  # bytes of stack that lists of taps take, about; they count as much as flash
+_STACK = {"tfs_conv_taps": 80, "tfs_conv_dense": 80}  # bytes more than others, about; they count as much as flash
 _LAYER = 60  # bytes of flash, about, that a layer takes beside its tables and kernel
 
 # Bytes of machine code, gcc 12 at -Os for Cortex-M4; tests/compiler/test_choose.py measures them again.
 CODE = {
     "shared": 144,  # what all layers with weights have in common
-    "tfs_conv": 794,
-    "tfs_conv_taps": 985,
-    "tfs_conv_dense": 500,
-    "tfs_conv_dense, plain": 272,
-    "tfs_conv_dense, depthwise": 376,
+    "tfs_conv": 800,
+    "tfs_conv_taps": 1048,
+    "tfs_conv_small": 460,
+    "tfs_dense_small": 140,
+    "tfs_conv_dense": 380,
+    "tfs_conv_dense, plain": 376,
+    "tfs_conv_dense, depthwise": 560,
     "tfs_dots": 120,
     "tfs_dense": 196,
     "tfs_dense, inlined": 24,
     "tfs_dense_dot": 216,
-    "gaps": 14,
+    "gaps": 24,
     "codebook": 14,
     "no gaps": 14,  # some layers have gaps, others none
     "value bits": 14,  # not the same number in all layers
@@ -54,22 +56,27 @@ CODE = {
 }
 
 
-def _kernel(layer: Weighted, format: str, lists: bool) -> tuple[str, ...]:
+def _kernel(layer: Weighted, format: str, lists: bool, small: bool) -> tuple[str, ...]:
     """The kernel that runs a layer, and its parts."""
     if not isinstance(layer, Convolution):
-        return ("tfs_dense_dot", "tfs_dots") if format == "dense" else ("tfs_dense",)
+        stored = ("tfs_dense_small",) if small else ("tfs_dense_dot", "tfs_dots")
+        return stored if format == "dense" else ("tfs_dense",)
     if format != "dense":
         return ("tfs_conv_taps",) if lists else ("tfs_conv",)
+    if small:
+        return ("tfs_conv_small",)
     if layer.run == 1:
         return "tfs_conv_dense", "tfs_conv_dense, depthwise"
     return "tfs_conv_dense", "tfs_conv_dense, plain", "tfs_dots"
 
 
-def code_size(layers: Sequence[Weighted], formats: Sequence[str], found: Sequence[Choices], lists: bool) -> int:
+def code_size(
+    layers: Sequence[Weighted], formats: Sequence[str], found: Sequence[Choices], lists: bool, small: bool
+) -> int:
     """Bytes of machine code of the kernels and of what reads these formats."""
     parts = {"shared"} if layers else set()
     for layer, name in zip(layers, formats, strict=True):
-        parts.update(_kernel(layer, name, lists))
+        parts.update(_kernel(layer, name, lists, small))
     if lists and "tfs_dense" in parts:
         parts.add("tfs_dense, inlined")
     codings = [each.codings[name] for each, name in zip(found, formats, strict=True) if name in each.codings]
@@ -88,16 +95,24 @@ def code_size(layers: Sequence[Weighted], formats: Sequence[str], found: Sequenc
     return sum(CODE[part] for part in parts)
 
 
-def _instructions(layer: Weighted, format: str, lists: bool) -> float:
+def _stack_size(layers: Sequence[Weighted], formats: Sequence[str], lists: bool, small: bool) -> int:
+    """Bytes of stack that the kernels take more than those that take least."""
+    kernels = {_kernel(layer, name, lists, small)[0] for layer, name in zip(layers, formats, strict=True)}
+    return max((_STACK.get(kernel, 0) for kernel in kernels), default=0)
+
+
+def _instructions(layer: Weighted, format: str, lists: bool, small: bool) -> float:
     """About how many a layer takes in one inference on a Cortex-M4."""
     outputs, stored = len(layer.weights), layer.weights.size if format in ("dense", "packed") else layer.nnz
     if not isinstance(layer, Convolution):
-        return layer.rows * (100.0 * outputs + stored * (2.5 if format == "dense" else 24.0))
+        return layer.rows * (100.0 * outputs + stored * (24.0 if format != "dense" else 7.0 if small else 2.5))
     w = layer.window
     pixels, blocks = w.out_height * w.out_width, w.out_height * -(-w.out_width // 16)
     fixed = outputs * (20.0 * pixels + 250.0 * blocks)
+    if format == "dense" and small:
+        return fixed + pixels * (80.0 * outputs + 8.0 * stored)
     if format == "dense":
-        return fixed + stored * pixels * (2.5 if layer.run > 1 else 8.0)
+        return fixed + stored * pixels * (2.5 if layer.run > 1 else 5.0)
     # A stream is read again for each block of pixels; much is done once for weights that lie side by side.
     places = layer.weights.reshape(outputs, w.kernel_height, w.kernel_width, -1).any(axis=3)
     if lists:
@@ -119,12 +134,14 @@ def _score(optimize: str, flash: float, instructions: float) -> tuple[float, ...
     return (flash, instructions) if optimize == "size" else (instructions, flash)
 
 
-def choose(layers: Sequence[Weighted], found: Sequence[Choices], optimize: str) -> tuple[list[str], bool]:
+def choose(
+    layers: Sequence[Weighted], found: Sequence[Choices], optimize: str, small: bool = False
+) -> tuple[list[str], bool]:
     """The format of each layer, and whether convolutions on streams unpack their weights into lists."""
     best, least, seen = ([], False), None, set()
-    for lists in (True,) if optimize == "speed" else (False, True):
+    for lists in (False,) if small else (True,) if optimize == "speed" else (False, True):
         speed = [
-            {name: _instructions(layer, name, lists) for name in each.sizes}
+            {name: _instructions(layer, name, lists, small) for name in each.sizes}
             for layer, each in zip(layers, found, strict=True)
         ]
         for names, price in itertools.product(_sets({name for each in found for name in each.sizes}), _PRICES):
@@ -139,7 +156,9 @@ def choose(layers: Sequence[Weighted], found: Sequence[Choices], optimize: str) 
                 continue
             seen.add((lists, *formats))
             flash = sum(each.sizes[name] for name, each in zip(formats, found, strict=True))
-            flash += code_size(layers, formats, found, lists) + _LAYER * len(layers) + _LIST * lists
+            flash += code_size(layers, formats, found, lists, small) + _LAYER * len(layers)
+            if optimize == "balanced":
+                flash += _stack_size(layers, formats, lists, small)
             score = _score(optimize, flash, sum(each[name] for name, each in zip(formats, speed, strict=True)))
             if least is None or score < least:
                 best, least = (formats, lists), score
@@ -147,15 +166,15 @@ def choose(layers: Sequence[Weighted], found: Sequence[Choices], optimize: str) 
 
 
 def encode_network(
-    network: Network, optimize: str, formats: Sequence[str] = FORMATS
+    network: Network, optimize: str, formats: Sequence[str] = FORMATS, small: bool = False
 ) -> tuple[dict[str, Encoded], bool]:
     """The tables of all layers that have some, by layer name; and whether convolutions unpack their weights into lists.
 
-    `formats`: what weights may be written as.
+    `formats`: what weights may be written as. `small`: kernels are to take little flash and stack.
     """
     layers = [layer for layer in network.layers if isinstance(layer, Weighted)]
     found = [choices(layer, formats) for layer in layers]
-    chosen, lists = choose(layers, found, optimize)
+    chosen, lists = choose(layers, found, optimize, small)
 
     def encoded(bias_grows: bool) -> list[Encoded]:
         return [

@@ -11,20 +11,30 @@ from tfsparse.compiler import descriptors
 from tfsparse.compiler.bitstream import WINDOW, Coding
 from tfsparse.compiler.encode import Table
 from tfsparse.compiler.fixedpoint import Multiplier
-from tfsparse.compiler.flow import flow_text, is_flowing, pointer, row_layer, run_calls
+from tfsparse.compiler.flow import (
+    flow_text,
+    is_flowing,
+    pointer,
+    row_layer,
+    run_calls,
+    table_switches,
+    tables_text,
+)
 from tfsparse.compiler.interface import functions_text, head, header_text
 from tfsparse.compiler.layers import Convolution, FullyConnected, Layer, Pool, Weighted
 from tfsparse.compiler.program import Program, comment
+from tfsparse.compiler.rows import LARGEST_BLOCK, channelwise
 
 __all__ = ["Program", "header_text", "headers", "source_text"]
 
 _LARGEST_LIST = 32  # taps of a channel unpacked at a time, four bytes of stack each
-_LARGEST_BLOCK = 16  # pixels whose 32-bit sums wait on the stack at once
 _NO_GAPS = 255  # in the place of gap bits
 _REQUIRED = {
-    "tfs_conv.h": ("tfs_window.h", "tfs_weights.h", "tfs_fixed.h"),
-    "tfs_conv_taps.h": ("tfs_window.h", "tfs_weights.h", "tfs_fixed.h"),
-    "tfs_conv_dense.h": ("tfs_dot.h", "tfs_window.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv_taps.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv_dense.h": ("tfs_dot.h", "tfs_nine.h", "tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv_small.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_dense_small.h": ("tfs_weights.h", "tfs_fixed.h"),
     "tfs_dense.h": ("tfs_weights.h", "tfs_fixed.h"),
     "tfs_dense_dot.h": ("tfs_dot.h", "tfs_weights.h", "tfs_fixed.h"),
     **descriptors.REQUIRED,
@@ -38,10 +48,10 @@ def kernel_of(layer: Layer, program: Program) -> str:
         return descriptors.HEADERS[type(layer)].removesuffix(".h")
     streamed = program.encoded[layer.name].coding is not None
     if isinstance(layer, FullyConnected):
-        return "tfs_dense" if streamed else "tfs_dense_dot"
+        return "tfs_dense" if streamed else "tfs_dense_small" if program.small else "tfs_dense_dot"
     if not streamed:
-        return "tfs_conv_dense"
-    return "tfs_conv_taps" if program.lists else "tfs_conv"
+        return "tfs_conv_small" if program.small else "tfs_conv_dense"
+    return "tfs_conv_taps" if program.lists and not program.small else "tfs_conv"
 
 
 def _kernel_headers(program: Program) -> list[str]:
@@ -112,9 +122,58 @@ def _weights(layer: Weighted, program: Program) -> str:
 
 
 def conv_block(layer: Convolution) -> int:
-    """Pixels of an output row that are computed together: equal parts of at most `_LARGEST_BLOCK`."""
-    parts = -(-layer.window.out_width // _LARGEST_BLOCK)
+    """Pixels of an output row that are computed together: equal parts of at most `LARGEST_BLOCK`."""
+    parts = -(-layer.window.out_width // LARGEST_BLOCK)
     return -(-layer.window.out_width // parts)
+
+
+def is_nine(layer: Layer, program: Program) -> bool:
+    """Whether the kernel of 3x3 depthwise windows runs the layer."""
+    if not isinstance(layer, Convolution) or layer.run > 1:
+        return False
+    w = layer.window
+    shape = (w.kernel_height, w.kernel_width, w.dilation_height, w.dilation_width)
+    return shape == (3, 3, 1, 1) and w.in_width >= 3 and kernel_of(layer, program) == "tfs_conv_dense"
+
+
+def _has_blocks(program: Program) -> bool:
+    """Whether some kernel sums blocks of pixels."""
+    kernels = {kernel_of(layer, program) for layer in program.network.layers if isinstance(layer, Convolution)}
+    return bool(kernels - {"tfs_conv_small"})
+
+
+def _block(layer: Convolution, program: Program) -> str:
+    return f", {conv_block(layer)}" if _has_blocks(program) else ""
+
+
+def _is_dilated(program: Program) -> bool:
+    layers = [layer for layer in program.network.layers if isinstance(layer, Convolution)]
+    return any(max(layer.window.dilation_height, layer.window.dilation_width) > 1 for layer in layers)
+
+
+def _dilation(layer: Convolution, program: Program) -> str:
+    w = layer.window
+    return f"{w.dilation_height}, {w.dilation_width}, " if _is_dilated(program) else ""
+
+
+def _line(program: Program) -> int:
+    """Columns of a row that may lie over rows of the input, at most; 0 where none does."""
+    flow = program.flow
+    over = [layer for i, layer in enumerate(program.network.layers) if i in flow.streamed and channelwise(layer)]
+    return max((layer.window.out_width for layer in over), default=0) if flow.tables else 0
+
+
+def _is_grouped(layer: Convolution) -> bool:
+    """Whether the taps of a row of the window do not lie evenly in the map."""
+    return layer.run > 1 and (layer.run < layer.in_channels or layer.window.dilation_width > 1)
+
+
+def _has_nine(program: Program) -> bool:
+    return any(is_nine(layer, program) for layer in program.network.layers)
+
+
+def _nine(program: Program, layer: Layer) -> str:
+    return f", {int(is_nine(layer, program))}" if _has_nine(program) else ""
 
 
 def _fields(layer: Layer, program: Program) -> str | None:
@@ -122,10 +181,11 @@ def _fields(layer: Layer, program: Program) -> str | None:
     if isinstance(layer, Convolution):
         w = layer.window
         return (
-            f"{_weights(layer, program)}, {w.in_height}, {w.in_width}, {layer.in_channels}, "
-            f"{w.held or w.in_height}, {w.out_height}, {w.out_width}, {layer.out_channels}, {layer.run}, "
+            f"{descriptors.rows(w, program.network)}{_weights(layer, program)}, {w.in_height}, {w.in_width}, "
+            f"{layer.in_channels}, {w.out_height}, {w.out_width}, {layer.out_channels}, {layer.run}, "
             f"{layer.per_group}, {w.kernel_height}, {w.kernel_width}, {w.stride_height}, {w.stride_width}, "
-            f"{w.dilation_height}, {w.dilation_width}, {w.pad_top}, {w.pad_left}, {conv_block(layer)}"
+            f"{_dilation(layer, program)}{w.pad_top}, {w.pad_left}"
+            f"{_block(layer, program)}{_nine(program, layer)}"
         )
     if isinstance(layer, FullyConnected):
         return f"{_weights(layer, program)}, {layer.rows}, {layer.weights.shape[1]}, {layer.weights.shape[0]}"
@@ -150,6 +210,11 @@ def _call(program: Program, i: int, layer: Layer) -> list[str]:
     kernel, arguments = kernel_of(layer, program), f"&{layer.name}, {inputs[0]}, {output}"
     if isinstance(layer, FullyConnected):
         return [f"{kernel}_run({arguments});"]
+    if kernel == "tfs_conv_dense":
+        if row:
+            return [f"{kernel}_rows({arguments}, row, row + 1);"]
+        rows = f"{kernel}_rows({arguments}, 0, {layer.window.out_height});"
+        return [rows if layer.at_once or layer.window.out_height == 1 else f"{kernel}_each({arguments});"]
     return [f"{kernel}_row({arguments}, row);" if row else f"tfs_conv_rows({arguments}, {kernel}_row);"]
 
 
@@ -191,8 +256,9 @@ def _tap_switches(program: Program, layers: Sequence[Convolution]) -> list[str]:
         return []
     most = max(1, *(int(np.count_nonzero(layer.weights, axis=1).max()) for layer in layers))
     room = max(8, min(program.plan.size // 128, _LARGEST_LIST))
+    # A row may lie anywhere in the arena.
     largest = max(x.window.in_height * x.window.in_width * x.in_channels for x in layers)
-    offset = "int16_t" if largest <= 1 << 15 else "int32_t"
+    offset = "int16_t" if max(largest, program.plan.size) <= 1 << 15 else "int32_t"
     return [f"TFS_CONV_TAPS {min(most, room)}", f"TFS_OFFSET {offset}"]
 
 
@@ -208,19 +274,31 @@ def _switches(program: Program) -> list[str]:
         switches.append("TFS_ANY_SCALE")
     if encoded and all(_shifts_right(layer) for layer in layers if isinstance(layer, Weighted)):
         switches.append("TFS_RIGHT_SHIFTS")
+    if offset := max((e.channels.mantissa_offset for e in encoded.values()), default=0):
+        switches.append(f"TFS_MANTISSA_OFFSET {offset}")
     if any(e.channels.bias_grows for e in encoded.values()):
         switches.append("TFS_BIAS_GROWS")
     if any(e.channels.widest > WINDOW for e in encoded.values()):
         switches.append("TFS_WIDE_FIELDS")
-    depthwise = {layer.run == 1 for layer in convolutions if kernel_of(layer, program) == "tfs_conv_dense"}
+    stored = [x for x in convolutions if kernel_of(x, program) == "tfs_conv_dense" and not is_nine(x, program)]
+    depthwise = {layer.run == 1 for layer in stored}
     switches += [name for name, kind in (("TFS_DEPTHWISE", True), ("TFS_PLAIN_CONV", False)) if kind in depthwise]
+    switches += ["TFS_DILATED"] if _is_dilated(program) else []
+    switches += [f"TFS_LINE {_line(program)}"] if _line(program) else []
+    if any(_is_grouped(layer) for layer in convolutions):
+        switches.append("TFS_GROUPS")
+    if _has_nine(program):
+        switches.append("TFS_NINE")
     if convolutions:
-        switches.append(f"TFS_CONV_BLOCK {max(map(conv_block, convolutions))}")
+        switches += [f"TFS_CONV_BLOCK {max(map(conv_block, convolutions))}"] if _has_blocks(program) else []
         switches += _tap_switches(program, [x for x in convolutions if kernel_of(x, program) == "tfs_conv_taps"])
         switches.append(f"TFS_SIDE {'uint8_t' if max(map(_largest_side, convolutions)) < 256 else 'uint16_t'}")
     if is_flowing(program.flow):
         switches.append(f"MODEL_LAYERS {len(layers)}")
-    return [f"#define {switch}" for switch in (*switches, *descriptors.switches(program.network))]
+    return [
+        f"#define {switch}"
+        for switch in (*switches, *descriptors.switches(program.network), *table_switches(program.plan))
+    ]
 
 
 def _shifts_right(layer: Weighted) -> bool:
@@ -265,6 +343,7 @@ def source_text(program: Program) -> str:
         "\n".join(_switches(program)),
         "\n".join(f'#include "{name}"' for name in included),
         "static int8_t arena[MODEL_ARENA_SIZE];",
+        "\n".join(tables_text(program.plan)),
         *_streams(program),
         *tables,
         functions_text(program, calls),

@@ -1,9 +1,8 @@
 /* 2-D convolution, plain, grouped or depthwise, straight on a stream of weights, one output row a call.
  *
- * The input may be a ring that holds `held` rows at a time. For each output channel and column of its window in turn,
- * the weights are unpacked into a short list of taps, and the list is run over those of a block of neighbouring pixels
- * for which the column lies inside the map, three at a time, whose sums stay in registers. A weight that is zero costs
- * nothing.
+ * For each output channel and column of its window in turn, the weights are unpacked into a short list of taps, and the
+ * list is run over those of a block of neighbouring pixels for which the column lies inside the map, three at a time,
+ * whose sums stay in registers. A weight that is zero costs nothing.
  */
 #ifndef TFS_CONV_TAPS_H
 #define TFS_CONV_TAPS_H
@@ -30,9 +29,9 @@ TFS_FAST static void tfs_unpack(const tfs_conv *l, tfs_channel *channel, tfs_lis
     tfs_tap *tap = list->taps;
     int32_t total = 0;
     do {
-        const int ky = at.zeros / run, y = row * l->stride_height - l->pad_top + ky * l->dilation_height;
-        const int source = (y % l->held) * l->in_width * l->in_channels;
+        const int ky = at.zeros / run, y = row * l->stride_height - l->pad_top + ky * TFS_DILATION_HEIGHT(l);
         const int inside = y >= 0 && y < l->in_height;
+        const int source = inside ? (int)TFS_ROW(l, y, l->in_width * l->in_channels) : 0;
         int c = at.zeros - ky * run;
         at.zeros = 0; /* and it stays so where all weights are stored */
         do {
@@ -98,7 +97,7 @@ TFS_NOINLINE static void tfs_conv_taps_row(const tfs_conv *l, const int8_t *in, 
         for (int o = 0; o < l->out_channels; o++) {
             int x = column * stride - l->pad_left;
             tfs_channel_next(&channel, &l->w);
-            for (int kx = 0; kx < l->kernel_width; kx++, x += l->dilation_width) {
+            for (int kx = 0; kx < l->kernel_width; kx++, x += TFS_DILATION_WIDTH(l)) {
                 while (channel.zeros < taps) {
                     const int room = l->in_width - x;
                     const int from = x < 0 ? tfs_steps(-x, stride) : 0;
