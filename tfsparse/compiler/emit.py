@@ -256,9 +256,9 @@ def _tap_switches(program: Program, layers: Sequence[Convolution]) -> list[str]:
         return []
     most = max(1, *(int(np.count_nonzero(layer.weights, axis=1).max()) for layer in layers))
     room = max(8, min(program.plan.size // 128, _LARGEST_LIST))
-    # Rows that lie anywhere are counted from the arena's first byte.
-    largest = max(program.plan.size, *(x.window.in_height * x.window.in_width * x.in_channels for x in layers))
-    offset = "int16_t" if largest <= 1 << 15 else "int32_t"
+    # A row may lie anywhere in the arena.
+    largest = max(x.window.in_height * x.window.in_width * x.in_channels for x in layers)
+    offset = "int16_t" if max(largest, program.plan.size) <= 1 << 15 else "int32_t"
     return [f"TFS_CONV_TAPS {min(most, room)}", f"TFS_OFFSET {offset}"]
 
 
@@ -274,6 +274,8 @@ def _switches(program: Program) -> list[str]:
         switches.append("TFS_ANY_SCALE")
     if encoded and all(_shifts_right(layer) for layer in layers if isinstance(layer, Weighted)):
         switches.append("TFS_RIGHT_SHIFTS")
+    if offset := max((e.channels.mantissa_offset for e in encoded.values()), default=0):
+        switches.append(f"TFS_MANTISSA_OFFSET {offset}")
     if any(e.channels.bias_grows for e in encoded.values()):
         switches.append("TFS_BIAS_GROWS")
     if any(e.channels.widest > WINDOW for e in encoded.values()):

@@ -24,12 +24,12 @@ TFS_NOINLINE static void tfs_conv_tap(int32_t *sums, int n, const int8_t *x, int
     }
 }
 
-/* All weights of one place of the window from its channel c on; the place reads row y of the map and, for the first of
- * the pixels, column x. Returns the channel of the next stored weight, as if all places had their channels in one row. */
-TFS_INLINE int tfs_conv_place(const tfs_conv *l, tfs_channel *channel, int32_t *sums, int pixels, const int8_t *in, int y,
-                              int x, int c)
+/* All taps of one place of the window, that reads row y of the map and, for the first of the pixels, column x. */
+TFS_INLINE void tfs_conv_place(const tfs_conv *l, tfs_channel *channel, int32_t *sums, int pixels,
+                                        const int8_t *in, int y, int x)
 {
     int begin = 0, count = 0; /* pixels whose tap lies inside the map */
+    int c = channel->zeros;
     int32_t total = 0;
     if (y >= 0 && y < l->in_height && x < l->in_width) {
         if (x < 0) {
@@ -39,7 +39,6 @@ TFS_INLINE int tfs_conv_place(const tfs_conv *l, tfs_channel *channel, int32_t *
         count = (count < pixels ? count : pixels) - begin;
         in += TFS_ROW(l, y, l->in_width * l->in_channels) + (x + begin * l->stride_width) * l->in_channels;
     }
-    channel->zeros = 0; /* and it stays so where all weights are stored */
     do {
         const int weight = tfs_weight_next(channel, &l->w);
         if (count > 0) {
@@ -48,6 +47,7 @@ TFS_INLINE int tfs_conv_place(const tfs_conv *l, tfs_channel *channel, int32_t *
         }
         c += 1 + channel->zeros;
     } while (c < l->run);
+    channel->zeros = c - l->run;
     /* Sums take x * w; what the zero point adds to that is the same for all pixels and goes off at the end. A tap
      * outside the map counts as if x were the zero point. */
     total *= l->w.input_zero;
@@ -59,12 +59,12 @@ TFS_INLINE int tfs_conv_place(const tfs_conv *l, tfs_channel *channel, int32_t *
             }
         }
     }
-    return c;
 }
 
 /* Row `row` of the output to `out`. */
 TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_t *out, int row)
 {
+    const int taps = l->kernel_height * l->kernel_width * l->run;
     int32_t sums[TFS_CONV_BLOCK];
     tfs_channel channel;
     memset(sums, 0, sizeof sums);
@@ -75,17 +75,17 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
             int pixels = l->out_width - column < l->block ? l->out_width - column : l->block;
             pixels = pixels < TFS_CONV_BLOCK ? pixels : TFS_CONV_BLOCK;
             tfs_channel_next(&channel, &l->w);
-            while (channel.zeros < l->kernel_height * l->kernel_width * l->run) {
+            while (channel.zeros < taps) {
                 const int place = channel.zeros / l->run, kx = place / l->kernel_height;
+                const int ky = place - kx * l->kernel_height;
                 TFS_FORGET();
-                channel.zeros = place * l->run +
-                                tfs_conv_place(l, &channel, sums, pixels, in + o / l->per_group * l->run,
-                                               row * l->stride_height - l->pad_top +
-                                                   (place - kx * l->kernel_height) * TFS_DILATION_HEIGHT(l),
-                                               column * l->stride_width - l->pad_left + kx * TFS_DILATION_WIDTH(l),
-                                               channel.zeros - place * l->run);
+                channel.zeros -= place * l->run;
+                tfs_conv_place(l, &channel, sums, pixels, in + o / l->per_group * l->run,
+                               row * l->stride_height - l->pad_top + ky * TFS_DILATION_HEIGHT(l),
+                               column * l->stride_width - l->pad_left + kx * TFS_DILATION_WIDTH(l));
+                channel.zeros += (place + 1) * l->run;
             }
-            channel.zeros -= l->kernel_height * l->kernel_width * l->run;
+            channel.zeros -= taps;
             tfs_conv_finish(l, &channel, sums, pixels, out + (column * l->out_channels + o));
         }
     }

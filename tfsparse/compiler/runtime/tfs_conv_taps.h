@@ -1,9 +1,8 @@
 /* 2-D convolution, plain, grouped or depthwise, straight on a stream of weights, one output row a call.
  *
- * For each output channel and column of its window in turn,
- * the weights are unpacked into a short list of taps, and the list is run over those of a block of neighbouring pixels
- * for which the column lies inside the map, three at a time, whose sums stay in registers. A weight that is zero costs
- * nothing.
+ * For each output channel and column of its window in turn, the weights are unpacked into a short list of taps, and the
+ * list is run over those of a block of neighbouring pixels for which the column lies inside the map, three at a time,
+ * whose sums stay in registers. A weight that is zero costs nothing.
  */
 #ifndef TFS_CONV_TAPS_H
 #define TFS_CONV_TAPS_H
