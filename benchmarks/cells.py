@@ -1,7 +1,7 @@
 """Results of a benchmark's single runs, kept so that a benchmark that was stopped goes on where it was.
 
-One JSON line a result, in an ignored folder. A result counts only as long as the code that made it is the same, comments
-and layout apart.
+One JSON line a result, in an ignored folder. A result counts only as long as the code that made it is the same,
+comments and layout apart.
 """
 
 from __future__ import annotations

@@ -370,13 +370,14 @@ def run(problem: Problem, method: str, trials: int, seed: int) -> list[float]:
 
 # What decides how a search goes: everyone's, and beyond that ours.
 _SHARED = ("candidate", "space", "network", "morphism", "objectives", "pareto", "budgets")
-_OURS = ("proposals", "acquisition", "surrogate")
+_OURS = ("proposals", "acquisition", "scalarisation", "surrogate")
 
 
-def _code(method: str) -> str:
+def _code(method: str, trials: int) -> str:
     modules = _SHARED + _OURS if method == "ours" else _SHARED
     here = [Path(__file__), Path(__file__).with_name("keras_tuner_oracle.py"), TABLE]
-    return fingerprint([*here, *(ROOT / "tfsparse" / f"{module}.py" for module in modules)])
+    code = fingerprint([*here, *(ROOT / "tfsparse" / f"{module}.py" for module in modules)])
+    return f"{code}, {start_trials(trials)} start"
 
 
 def _job(name: str, method: str, trials: int, seed: int) -> tuple[str, str, int, list[float]]:
@@ -463,7 +464,7 @@ def main(arguments: list[str] | None = None) -> None:
         os.environ[name] = "1"
     os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
     cells = Cells("search")
-    code = {method: _code(method) for method in options.methods}
+    code = {method: _code(method, options.trials) for method in options.methods}
     curves: dict[str, dict[str, list]] = {
         p: {m: [cells.get(code[m], p, m, options.trials, s) for s in range(options.seeds)] for m in options.methods}
         for p in options.problems

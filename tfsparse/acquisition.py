@@ -1,7 +1,7 @@
 """What a trial of a candidate may be expected to gain, by what was observed.
 
 A Gaussian process for each objective says what a candidate's objectives may be; the gain over what was observed
-(objectives.Scalarisation) is averaged over draws from them, the same standard normal numbers for every candidate. One
+(scalarisation.py) is averaged over draws from them, the same standard normal numbers for every candidate. One
 draw alone, as Thompson sampling has it, is the best where many things are tried at once; where they are tried one after
 the other, as training does it, it spends most of its trials on the luck of the draw (benchmarks/search.py).
 """
@@ -14,7 +14,8 @@ import numpy as np
 
 from tfsparse.budgets import Budgets
 from tfsparse.candidate import Candidate
-from tfsparse.objectives import OBJECTIVES, Objectives, Scalarisation
+from tfsparse.objectives import OBJECTIVES, Objectives
+from tfsparse.scalarisation import Scalarisation
 from tfsparse.space import DesignSpace, Encoded
 from tfsparse.surrogate import GaussianProcess
 

@@ -28,8 +28,8 @@ from tfsparse.space import DesignSpace
 @dataclass(frozen=True)
 class Stage:
     """A stage takes a `share` of the trials and trains `rung` times as long as the first; its pool holds so many
-    candidates spread over the whole space and so many morphs of the front. Where `heir_rung` is given, morphs begin with
-    their parents' weights and train for so long."""
+    candidates spread over the whole space and so many morphs of the front. Where `heir_rung` is given, morphs begin
+    with their parents' weights and train for so long."""
 
     name: str
     share: float

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import product
-from math import log, log2, prod
+from math import log2, prod
 from typing import Any
 
 import numpy as np
@@ -123,7 +123,7 @@ class Parameter:
             index = self.domain.index(value)
             return float(index) if self.categorical else index / (len(self.domain) - 1)
         if self.log:
-            return log(value / self.low) / log(self.high / self.low)
+            return log2(value / self.low) / log2(self.high / self.low)
         return float((value - self.low) / (self.high - self.low))
 
     def holds(self, value: Value) -> bool:
@@ -457,7 +457,8 @@ class DesignSpace:
         return cached
 
 
-# Networks and encodings that are kept, as most are asked for several times within a proposal; a long search must not grow with them.
+# Networks and encodings that are kept, as most are asked for several times within a proposal; a long search must not
+# grow with them.
 _REMEMBERED = 10_000
 # What each knob of pruning needs: it exists with these kinds of pruning only.
 _PRUNED = tuple(kind for kind in PRUNINGS if kind != "none")

@@ -36,8 +36,8 @@ _MAX_ITERATIONS = 40
 _TOLERANCE = 1e-6
 
 # Hyperparameters are learnt from at most so many observations, evenly picked: their cost grows with the cube of the
-# number, and more tell little more about them. They are learnt anew whenever so many have come; what was learnt from the
-# same numbers is remembered. The posterior takes all observations in.
+# number, and more tell little more about them. They are learnt anew whenever so many have come; what was learnt from
+# the same numbers is remembered. The posterior takes all observations in.
 _LEARN_FROM = 160
 _LEARN_EVERY = 4
 _REMEMBERED = 16
