@@ -84,11 +84,12 @@ class Scalarisation:
         """The hypervolume gained [M], up to a constant, by log objectives [M, 3]."""
         # What lies beyond the reference gains nothing, and is most of what is asked.
         gained = np.zeros(len(log_objectives))
+        best = self.best * self.best * self.best
         worth = np.flatnonzero((log_objectives < self.reference).all(axis=1))
         # A few at a time stay in the processor's cache.
         for rows in np.array_split(worth, -(-len(worth) // _AT_A_TIME)) if len(worth) else []:
             along = self._along(log_objectives[rows])
-            gained[rows] = np.maximum(along * along * along - self.best**3, 0.0).mean(axis=1)
+            gained[rows] = np.maximum(along * along * along - best, 0.0).mean(axis=1)
         return gained
 
     def distance(self, log_objectives: np.ndarray) -> np.ndarray:
