@@ -473,9 +473,12 @@ def main(arguments: list[str] | None = None) -> None:
     with ProcessPoolExecutor(2) as pool, Progress(*columns, console=Console(stderr=True)) as bar:
         jobs = [
             pool.submit(_job, problem, method, options.trials, seed)
-            for problem in options.problems
+            # A few seeds of all first; Keras Tuner takes longest.
+            for late in (False, True)
             for seed in range(options.seeds)
+            for problem in options.problems
             for method in options.methods
+            if late == (method == "keras-tuner")
             if curves[problem][method][seed] is None
         ]
         for job in bar.track(as_completed(jobs), total=len(jobs), description="searches"):
