@@ -7,8 +7,8 @@ instructions of the sparse runtime, from the emulated chip), so it is as good as
 trainings are. A seed draws rows with replacement; figures are medians over seeds, with quartiles.
 
 `kinds`: the share of the table's hypervolume that as many candidates of one kind of pruning reach, on error,
-flash_model and ram_model, and on the counted objectives (error, non-zero weights, layer-wise working memory). The kinds'
-candidates are not the same otherwise: two thirds of them come from evolution, which prefers what does well.
+flash_model and ram_model, and on the counted objectives (error, non-zero weights, layer-wise working memory). The
+kinds' candidates are not the same otherwise: two thirds of them come from evolution, which prefers what does well.
 `counted`: for an error limit that is drawn, the candidate that is smallest by the counted figure against the one that
 is smallest on the chip. `loses`: how often it is the larger one there; `excess`: by how much, where it loses.
 `predicts`: Spearman's rank correlation of edges (connections of the dense network, one a multiply-accumulate) and of

@@ -72,13 +72,13 @@ def test_a_counted_winner_loses_where_the_count_misleads():
         "memory": np.arange(1.0, many + 1),
         "ram": 500.0 + np.arange(many),
         "edges": np.arange(1.0, many + 1),
-        "instructions": np.full(many, 7.0),
+        "instructions": np.arange(7.0, many + 7),
     }
     found = claims.counted(table, np.random.default_rng(0))
     assert found["nnz on flash: loses"] == 1 and found["nnz on flash: excess"] > 0
     assert found["memory on ram: loses"] == found["edges on instructions: loses"] == 0
     told = claims.predicts(table | {"error": table["nnz"]}, np.random.default_rng(0))
-    assert told["nnz with flash"] == -1 and told["nnz with error"] == 1
+    assert np.isclose(told["nnz with flash"], -1) and np.isclose(told["nnz with error"], 1)
 
 
 def test_results_of_runs_are_kept_and_a_torn_line_is_not(tmp_path):
