@@ -159,16 +159,25 @@ class Choices:
     sizes: Mapping[str, int]
 
 
+def stream_order(layer: Weighted) -> np.ndarray:
+    """The weights as streams have them, [outputs, taps]: of a convolution, column after column of the window."""
+    if not isinstance(layer, Convolution):
+        return layer.weights
+    window = layer.weights.reshape(len(layer.weights), layer.window.kernel_height, layer.window.kernel_width, -1)
+    return window.transpose(0, 2, 1, 3).reshape(layer.weights.shape)
+
+
 def choices(layer: Weighted, formats: Sequence[str]) -> Choices:
     """Of the formats given those that the layer may have; where there is none of them, "packed"."""
     names = [name for name in formats if name != "dense" or has_dense_kernel(layer)] or ["packed"]
-    codings = {name: _CODINGS[name](layer.weights) for name in names if name != "dense"}
-    sizes = {name: _bytes(layer.weights, codings[name]) if name in codings else layer.weights.size for name in names}
+    weights = stream_order(layer)
+    codings = {name: _CODINGS[name](weights) for name in names if name != "dense"}
+    sizes = {name: _bytes(weights, codings[name]) if name in codings else weights.size for name in names}
     return Choices(codings, sizes)
 
 
 def encode_weighted(layer: Weighted, format: str, found: Choices, bias_grows: bool = False) -> Encoded:
-    """All tables of a layer. Its weights are in stream order already: [outputs, taps]."""
+    """All tables of a layer."""
     channels = channel_format(layer.bias, layer.multipliers, bias_grows, layer.mantissa_offset)
     outputs, taps = layer.weights.shape
     parts = [(channel_fields(layer.bias, layer.multipliers, channels), np.repeat(np.arange(outputs), 3))]
@@ -177,7 +186,7 @@ def encode_weighted(layer: Weighted, format: str, found: Choices, bias_grows: bo
     if coding is None:
         tables.append(Table("weights", layer.weights.astype(np.int8).reshape(-1)))
     else:
-        fields, at = weight_fields(layer.weights, coding)
+        fields, at = weight_fields(stream_order(layer), coding)
         parts.append((fields, at // taps))
         if coding.codebook is not None:
             tables.append(Table("codebook", np.array(coding.codebook, np.int8)))
