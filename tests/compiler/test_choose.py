@@ -12,16 +12,19 @@ import pytest
 from support.run_c import CORTEX_M4, missing_cortex_m4
 from support.weighted import network
 from tfsparse.compiler import CompiledModel, build_program, compile_model
-from tfsparse.compiler.choose import choose, code_size
+from tfsparse.compiler.choose import CODE, choose, code_size
 from tfsparse.compiler.encode import FORMATS, choices
 from tfsparse.compiler.layers import FullyConnected, Weighted
 from tfsparse.errors import UserError
 
 
 def text_size(model: CompiledModel) -> int:
-    """Bytes of machine code of model.c at -Os."""
-    done = model.directory / "model.o"
-    source = model.directory / model.sources[0]
+    return text_size_of(model.directory / model.sources[0])
+
+
+def text_size_of(source: Path) -> int:
+    """Bytes of machine code of a C file at -Os."""
+    done = source.with_suffix(".o")
     subprocess.run([*CORTEX_M4.command, "-std=c99", "-c", source, "-o", done], check=True, timeout=60)
     sections = subprocess.run(["arm-none-eabi-size", "-A", done], capture_output=True, text=True, check=True).stdout
     return sum(int(row.split()[1]) for row in sections.splitlines() if row.startswith(".text"))
@@ -41,7 +44,7 @@ def test_code_is_as_large_as_the_choice_thinks(tmp_path: Path) -> None:
         measured = text_size(compile_model(tflite, tmp_path / f"{name}-{optimize}", optimize=optimize, formats=[name]))
         gaps.append(measured - expected)
     # What is the same in all cases, such as model_invoke, does not matter to the choice.
-    assert max(gaps) - min(gaps) < 120, dict(zip(cases, gaps, strict=True))
+    assert max(gaps) - min(gaps) < 160, dict(zip(cases, gaps, strict=True))
 
 
 @pytest.mark.parametrize("kind", ["sparse", "random", "few values"])
@@ -80,8 +83,8 @@ def test_a_format_must_save_more_than_its_code_takes() -> None:
 
 def test_layers_keep_to_one_format_where_another_saves_too_little() -> None:
     rng = np.random.default_rng(1)
-    large = dense_layer((rng.integers(1, 128, (50, 400)) * (rng.random((50, 400)) < 0.1)).astype(np.int8))
-    small = dense_layer(rng.choice(np.array([-100, 100], np.int8), (2, 10)))
+    large = dense_layer((rng.integers(-127, 128, (50, 400)) * (rng.random((50, 400)) < 0.1)).astype(np.int8))
+    small = dense_layer(rng.choice(np.array([-100, 100], np.int8), (2, 8)))
     found = [choices(layer, FORMATS) for layer in (large, small)]
     assert min(found[1].sizes, key=found[1].sizes.get) == "clusters"
     assert "clusters" not in choose([large, small], found, "size")[0]
@@ -93,3 +96,43 @@ def test_no_other_formats_than_those_asked_for() -> None:
         assert {encoded.format for encoded in program.encoded.values()} == {name}
     with pytest.raises(UserError, match="no weights without a format"):
         build_program(network("few bits"), "x", formats=["zip"])
+
+
+_FOLDED = """#include <stdint.h>
+static __attribute__((noinline)) int8_t finish(int32_t sum, int32_t multiplier, int shift)
+{
+    const int64_t half = (int64_t)1 << (30 + shift);
+    const int32_t value = (int32_t)(((int64_t)sum * multiplier + half) >> (31 + shift)) - 3;
+    return value < -128 ? -128 : value > 127 ? 127 : value;
+}
+void dense(const int8_t *in, int8_t *out)
+{
+%s
+}
+"""
+
+
+@pytest.mark.parametrize(("outputs", "weights", "pays"), [(1, 5, True), (2, 10, False), (10, 3, False)])
+def test_constants_in_code_pay_for_single_outputs_only(outputs: int, weights: int, pays: bool, tmp_path: Path) -> None:
+    """Folded into code a weight takes some 11 bytes and an output 40, which tables and kernel undercut by far but for
+    the only dense layer of a model, if it has one output of few weights: not worth a way of its own."""
+    if reason := missing_cortex_m4():
+        pytest.skip(reason)
+    rng = np.random.default_rng(0)
+    values = np.zeros((outputs, 64), np.int8)
+    lines = []
+    for o in range(outputs):
+        places = np.sort(rng.permutation(64)[:weights])
+        values[o, places] = rng.integers(1, 128, weights) * rng.choice([-1, 1], weights)
+        terms = "".join(f" + in[{i}] * {values[o, i]}" for i in places)
+        constants = f"{rng.integers(1 << 30, 1 << 31)}, {rng.integers(5, 10)}"
+        lines.append(f"    out[{o}] = finish({rng.integers(-9999, 9999)}{terms}, {constants});")
+    source = tmp_path / "folded.c"
+    source.write_text(_FOLDED % "\n".join(lines))
+    folded = text_size_of(source)
+    layer = dense_layer(values)
+    found = choices(layer, FORMATS)
+    name = choose([layer], [found], "size")[0][0]
+    descriptor, constants = 32, 6 * outputs
+    tables = found.sizes[name] + constants + descriptor + CODE["tfs_dense"]
+    assert (folded < tables) == pays

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -57,6 +57,7 @@ def check(layer: FullyConnected, encoded: Encoded) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(weights=WEIGHTS)
+@settings(max_examples=60, deadline=None)
 def test_every_format_round_trips(name: str, weights: np.ndarray) -> None:
     layer = layer_of(weights)
     check(layer, encode(layer, name))
@@ -80,6 +81,7 @@ MULTIPLIER = st.builds(Multiplier, st.integers(1 << 30, (1 << 31) - 1), st.integ
     st.sampled_from(["dense", "bitmap"]),
     st.booleans(),
 )
+@settings(deadline=None)
 def test_channel_constants_round_trip(channels: list[tuple[int, Multiplier]], name: str, grows: bool) -> None:
     bias = np.array([bias for bias, _ in channels], np.int32)
     layer = layer_of(np.ones((len(bias), 2), np.int8), bias, tuple(multiplier for _, multiplier in channels))

@@ -42,7 +42,7 @@ def read(encoded: Encoded, outputs: int, taps: int) -> tuple[np.ndarray, np.ndar
         above = take(form.shift_bits)
         bits = form.bias_bits + (above if form.bias_grows else 0)
         bias.append(signed(take(bits), bits))
-        mantissa = (1 << 30) + (take(form.mantissa_bits) << (30 - form.mantissa_bits))
+        mantissa = (1 << 30) + form.mantissa_offset + (take(form.mantissa_bits) << (30 - form.mantissa_bits))
         multipliers.append(Multiplier(mantissa, -(form.shift_base + above)))
         if coding is None:
             continue

@@ -5,10 +5,12 @@ of formats is tried at several prices of an instruction in bytes of flash, at wh
 the set. What wins is, by `optimize`,
 
 - "size": least flash, then fewest instructions;
-- "speed": fewest instructions, then least flash;
+- "speed": fewest instructions, then least flash, always with the faster kernel;
 - "balanced": least flash ** 4 * instructions: 10 % of flash are worth a third of the instructions.
 
-Flash is exact in the tables and measured in the code, instructions are estimated.
+Flash is exact in the tables and measured in the code, instructions are estimated. No format puts constants into code:
+a weight takes about 11 bytes there and an output 40, which pays for nothing but a model's only dense layer, if
+that has one output of some ten weights (tests/compiler/test_choose.py measures it).
 """
 
 from __future__ import annotations
@@ -29,20 +31,22 @@ from tfsparse.compiler.encode import (
 from tfsparse.compiler.layers import Convolution, Network, Weighted
 
 _PRICES = (0.0, *(4.0**-n for n in range(12, -1, -1)))  # bytes of flash for an instruction
+_STACK = {"tfs_conv_taps": 80, "tfs_conv_dense": 80}  # bytes more than others, about; they count as much as flash
 _LAYER = 60  # bytes of flash, about, that a layer takes beside its tables and kernel
 
 # Bytes of machine code, gcc 12 at -Os for Cortex-M4; tests/compiler/test_choose.py measures them again.
 CODE = {
     "shared": 144,  # what all layers with weights have in common
-    "tfs_conv": 784,
-    "tfs_conv_taps": 1094,
-    "tfs_conv_small": 446,
-    "tfs_dense_small": 116,
-    "tfs_conv_dense": 500,
-    "tfs_conv_dense, plain": 272,
-    "tfs_conv_dense, depthwise": 376,
+    "tfs_conv": 800,
+    "tfs_conv_taps": 1048,
+    "tfs_conv_small": 460,
+    "tfs_dense_small": 140,
+    "tfs_conv_dense": 380,
+    "tfs_conv_dense, plain": 376,
+    "tfs_conv_dense, depthwise": 560,
     "tfs_dots": 120,
     "tfs_dense": 196,
+    "tfs_dense, inlined": 24,
     "tfs_dense_dot": 216,
     "gaps": 24,
     "codebook": 14,
@@ -73,6 +77,8 @@ def code_size(
     parts = {"shared"} if layers else set()
     for layer, name in zip(layers, formats, strict=True):
         parts.update(_kernel(layer, name, lists, small))
+    if lists and "tfs_dense" in parts:
+        parts.add("tfs_dense, inlined")
     codings = [each.codings[name] for each, name in zip(found, formats, strict=True) if name in each.codings]
     gap_bits, with_gaps = (
         {coding.gap_bits for coding in codings},
@@ -89,22 +95,30 @@ def code_size(
     return sum(CODE[part] for part in parts)
 
 
+def _stack_size(layers: Sequence[Weighted], formats: Sequence[str], lists: bool, small: bool) -> int:
+    """Bytes of stack that the kernels take more than those that take least."""
+    kernels = {_kernel(layer, name, lists, small)[0] for layer, name in zip(layers, formats, strict=True)}
+    return max((_STACK.get(kernel, 0) for kernel in kernels), default=0)
+
+
 def _instructions(layer: Weighted, format: str, lists: bool, small: bool) -> float:
     """About how many a layer takes in one inference on a Cortex-M4."""
-    window = layer.window if isinstance(layer, Convolution) else None
-    pixels = window.out_height * window.out_width if window else layer.rows
-    outputs = len(layer.weights)
-    stored = layer.weights.size if format in ("dense", "packed") else layer.nnz
-    if window is None:
-        return pixels * (100.0 * outputs + stored * (24.0 if format != "dense" else 7.0 if small else 2.5))
-    # Constants are read for each row of the output, and weights in a stream, too.
-    fixed = outputs * (20.0 * pixels + 250.0 * window.out_height)
+    outputs, stored = len(layer.weights), layer.weights.size if format in ("dense", "packed") else layer.nnz
+    if not isinstance(layer, Convolution):
+        return layer.rows * (100.0 * outputs + stored * (24.0 if format != "dense" else 7.0 if small else 2.5))
+    w = layer.window
+    pixels, blocks = w.out_height * w.out_width, w.out_height * -(-w.out_width // 16)
+    fixed = outputs * (20.0 * pixels + 250.0 * blocks)
     if format == "dense" and small:
         return fixed + pixels * (80.0 * outputs + 8.0 * stored)
     if format == "dense":
         return fixed + stored * pixels * (2.5 if layer.run > 1 else 5.0)
-    each, again = (4.3, 45.0) if lists else (6.5, 85.0)
-    return fixed + stored * (each * pixels + again * window.out_height)
+    # A stream is read again for each block of pixels; much is done once for weights that lie side by side.
+    places = layer.weights.reshape(outputs, w.kernel_height, w.kernel_width, -1).any(axis=3)
+    if lists:
+        columns = int(places.any(axis=1).sum())
+        return fixed + stored * (4.0 * pixels + 40.0 * blocks) + columns * (120.0 * blocks + 6.0 * pixels)
+    return fixed + stored * (6.4 * pixels + 75.0 * blocks) + int(places.sum()) * 45.0 * blocks
 
 
 def _sets(names: set[str]) -> Iterable[tuple[str, ...]]:
@@ -125,7 +139,7 @@ def choose(
 ) -> tuple[list[str], bool]:
     """The format of each layer, and whether convolutions on streams unpack their weights into lists."""
     best, least, seen = ([], False), None, set()
-    for lists in (False,) if small else (False, True):
+    for lists in (False,) if small else (True,) if optimize == "speed" else (False, True):
         speed = [
             {name: _instructions(layer, name, lists, small) for name in each.sizes}
             for layer, each in zip(layers, found, strict=True)
@@ -143,6 +157,8 @@ def choose(
             seen.add((lists, *formats))
             flash = sum(each.sizes[name] for name, each in zip(formats, found, strict=True))
             flash += code_size(layers, formats, found, lists, small) + _LAYER * len(layers)
+            if optimize == "balanced":
+                flash += _stack_size(layers, formats, lists, small)
             score = _score(optimize, flash, sum(each[name] for name, each in zip(formats, speed, strict=True)))
             if least is None or score < least:
                 best, least = (formats, lists), score

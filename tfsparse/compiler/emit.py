@@ -160,7 +160,7 @@ def _line(program: Program) -> int:
     """Columns of a row that may lie over rows of the input, at most; 0 where none does."""
     flow = program.flow
     over = [layer for i, layer in enumerate(program.network.layers) if i in flow.streamed and channelwise(layer)]
-    return max((layer.window.out_width for layer in over), default=0) if flow.tables else 0
+    return max((layer.window.out_width for layer in over), default=0) if flow.over else 0
 
 
 def _is_grouped(layer: Convolution) -> bool:
@@ -256,15 +256,10 @@ def _tap_switches(program: Program, layers: Sequence[Convolution]) -> list[str]:
         return []
     most = max(1, *(int(np.count_nonzero(layer.weights, axis=1).max()) for layer in layers))
     room = max(8, min(program.plan.size // 128, _LARGEST_LIST))
-    offset = "int16_t" if max(_reach(layer, program) for layer in layers) < 1 << 15 else "int32_t"
+    # A row may lie anywhere in the arena.
+    largest = max(x.window.in_height * x.window.in_width * x.in_channels for x in layers)
+    offset = "int16_t" if max(largest, program.plan.size) <= 1 << 15 else "int32_t"
     return [f"TFS_CONV_TAPS {min(most, room)}", f"TFS_OFFSET {offset}"]
-
-
-def _reach(layer: Convolution, program: Program) -> int:
-    """Bytes that a tap may lie from the input's first, or the arena's, on either side, at most."""
-    w = layer.window
-    window = w.kernel_width * w.dilation_width + w.out_width * w.stride_width + w.pad_left
-    return max(w.in_height * w.in_width * layer.in_channels, program.plan.size) + window * layer.in_channels
 
 
 def _switches(program: Program) -> list[str]:
@@ -279,6 +274,8 @@ def _switches(program: Program) -> list[str]:
         switches.append("TFS_ANY_SCALE")
     if encoded and all(_shifts_right(layer) for layer in layers if isinstance(layer, Weighted)):
         switches.append("TFS_RIGHT_SHIFTS")
+    if offset := max((e.channels.mantissa_offset for e in encoded.values()), default=0):
+        switches.append(f"TFS_MANTISSA_OFFSET {offset}")
     if any(e.channels.bias_grows for e in encoded.values()):
         switches.append("TFS_BIAS_GROWS")
     if any(e.channels.widest > WINDOW for e in encoded.values()):

@@ -23,6 +23,7 @@ from tfsparse.compiler.bitstream import (
 )
 from tfsparse.compiler.fixedpoint import Multiplier
 from tfsparse.compiler.layers import Convolution, Layer, Weighted
+from tfsparse.compiler.narrow import mantissa_bits
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class ChannelFormat:
 
     For each channel in turn: its right shift less `shift_base`; its bias (two's complement), where `bias_grows` in as
     many more bits as that difference says, as the same bias is a larger number the smaller the channel's weights are;
-    and the `mantissa_bits` highest bits of the multiplier's mantissa behind its leading 1.
+    and the `mantissa_bits` highest bits, behind its leading 1, of the multiplier's mantissa less `mantissa_offset`.
     """
 
     bias_bits: int
@@ -75,6 +76,7 @@ class ChannelFormat:
     shift_bits: int
     shift_base: int
     bias_grows: bool = False
+    mantissa_offset: int = 0
 
     @property
     def widest(self) -> int:
@@ -83,20 +85,19 @@ class ChannelFormat:
         return max(self.bias_bits + grown, self.mantissa_bits, self.shift_bits)
 
 
-def _trailing_zeros(x: int) -> int:
-    return (x & -x).bit_length() - 1
-
-
-def channel_format(bias: np.ndarray, multipliers: Sequence[Multiplier], bias_grows: bool = False) -> ChannelFormat:
-    """The narrowest fields for these. bias: int32 [channels]; mantissas in [2**30, 2**31)."""
+def channel_format(
+    bias: np.ndarray, multipliers: Sequence[Multiplier], bias_grows: bool = False, mantissa_offset: int = 0
+) -> ChannelFormat:
+    """The narrowest fields for these. bias: int32 [channels]; mantissas less the offset in [2**30, 2**31)."""
     right = np.array([-m.shift for m in multipliers])
     needed = signed_bits(bias) - (right - right.min() if bias_grows else 0)
     return ChannelFormat(
         bias_bits=max(0, int(needed.max())),
-        mantissa_bits=30 - min(_trailing_zeros(m.mantissa) for m in multipliers),
+        mantissa_bits=mantissa_bits([m.mantissa for m in multipliers], mantissa_offset),
         shift_bits=int(right.max() - right.min()).bit_length(),
         shift_base=int(right.min()),
         bias_grows=bias_grows,
+        mantissa_offset=mantissa_offset,
     )
 
 
@@ -104,7 +105,8 @@ def channel_fields(bias: np.ndarray, multipliers: Sequence[Multiplier], form: Ch
     """Three fields a channel, in the order of the stream."""
     shifts = np.array([-m.shift - form.shift_base for m in multipliers], np.int64)
     bias_bits = form.bias_bits + (shifts if form.bias_grows else 0 * shifts)
-    mantissas = np.array([m.mantissa - (1 << 30) >> 30 - form.mantissa_bits for m in multipliers], np.int64)
+    first = (1 << 30) + form.mantissa_offset
+    mantissas = np.array([m.mantissa - first >> 30 - form.mantissa_bits for m in multipliers], np.int64)
     values = np.stack([shifts, bias.astype(np.int64) & ((1 << bias_bits) - 1), mantissas], axis=1)
     bits = np.stack(
         [np.full_like(shifts, form.shift_bits), bias_bits, np.full_like(shifts, form.mantissa_bits)], axis=1
@@ -114,7 +116,7 @@ def channel_fields(bias: np.ndarray, multipliers: Sequence[Multiplier], form: Ch
 
 def bias_may_grow(layer: Weighted) -> bool:
     """Whether no bias field gets wider than 32 bits so."""
-    form = channel_format(layer.bias, layer.multipliers, bias_grows=True)
+    form = channel_format(layer.bias, layer.multipliers, True, layer.mantissa_offset)
     return form.bias_bits + (1 << form.shift_bits) - 1 <= 32
 
 
@@ -157,17 +159,26 @@ class Choices:
     sizes: Mapping[str, int]
 
 
+def stream_order(layer: Weighted) -> np.ndarray:
+    """The weights as streams have them, [outputs, taps]: of a convolution, column after column of the window."""
+    if not isinstance(layer, Convolution):
+        return layer.weights
+    window = layer.weights.reshape(len(layer.weights), layer.window.kernel_height, layer.window.kernel_width, -1)
+    return window.transpose(0, 2, 1, 3).reshape(layer.weights.shape)
+
+
 def choices(layer: Weighted, formats: Sequence[str]) -> Choices:
     """Of the formats given those that the layer may have; where there is none of them, "packed"."""
     names = [name for name in formats if name != "dense" or has_dense_kernel(layer)] or ["packed"]
-    codings = {name: _CODINGS[name](layer.weights) for name in names if name != "dense"}
-    sizes = {name: _bytes(layer.weights, codings[name]) if name in codings else layer.weights.size for name in names}
+    weights = stream_order(layer)
+    codings = {name: _CODINGS[name](weights) for name in names if name != "dense"}
+    sizes = {name: _bytes(weights, codings[name]) if name in codings else weights.size for name in names}
     return Choices(codings, sizes)
 
 
 def encode_weighted(layer: Weighted, format: str, found: Choices, bias_grows: bool = False) -> Encoded:
-    """All tables of a layer. Its weights are in stream order already: [outputs, taps]."""
-    channels = channel_format(layer.bias, layer.multipliers, bias_grows)
+    """All tables of a layer."""
+    channels = channel_format(layer.bias, layer.multipliers, bias_grows, layer.mantissa_offset)
     outputs, taps = layer.weights.shape
     parts = [(channel_fields(layer.bias, layer.multipliers, channels), np.repeat(np.arange(outputs), 3))]
     coding = found.codings.get(format)
@@ -175,7 +186,7 @@ def encode_weighted(layer: Weighted, format: str, found: Choices, bias_grows: bo
     if coding is None:
         tables.append(Table("weights", layer.weights.astype(np.int8).reshape(-1)))
     else:
-        fields, at = weight_fields(layer.weights, coding)
+        fields, at = weight_fields(stream_order(layer), coding)
         parts.append((fields, at // taps))
         if coding.codebook is not None:
             tables.append(Table("codebook", np.array(coding.codebook, np.int8)))

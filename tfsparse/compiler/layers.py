@@ -73,6 +73,7 @@ class Weighted(Layer):
     """Convolution or fully connected layer: sum of (x - input_zero) * w, plus bias, scaled per output channel.
 
     `weights` is int8 [outputs, taps]; a tap's place in the window is the layer's matter. `bias` is int32 [outputs].
+    The multipliers' mantissas have few bits once `mantissa_offset` is taken off.
     """
 
     weights: np.ndarray
@@ -82,6 +83,7 @@ class Weighted(Layer):
     output_zero: int
     lowest: int
     highest: int
+    mantissa_offset: int = 0
 
     @property
     def nnz(self) -> int:

@@ -64,6 +64,7 @@ TFS_INLINE void tfs_conv_place(const tfs_conv *l, tfs_channel *channel, int32_t 
 /* Row `row` of the output to `out`. */
 TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_t *out, int row)
 {
+    const int taps = l->kernel_height * l->kernel_width * l->run;
     int32_t sums[TFS_CONV_BLOCK];
     tfs_channel channel;
     memset(sums, 0, sizeof sums);
@@ -74,17 +75,17 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
             int pixels = l->out_width - column < l->block ? l->out_width - column : l->block;
             pixels = pixels < TFS_CONV_BLOCK ? pixels : TFS_CONV_BLOCK;
             tfs_channel_next(&channel, &l->w);
-            for (int place = 0; place < l->kernel_height * l->kernel_width; place++) {
-                const int ky = place / l->kernel_width, kx = place - ky * l->kernel_width;
+            while (channel.zeros < taps) {
+                const int place = channel.zeros / l->run, kx = place / l->kernel_height;
+                const int ky = place - kx * l->kernel_height;
                 TFS_FORGET();
-                if (channel.zeros < l->run) {
-                    tfs_conv_place(l, &channel, sums, pixels, in + o / l->per_group * l->run,
-                                   row * l->stride_height - l->pad_top + ky * TFS_DILATION_HEIGHT(l),
-                                   column * l->stride_width - l->pad_left + kx * TFS_DILATION_WIDTH(l));
-                } else {
-                    channel.zeros -= l->run;
-                }
+                channel.zeros -= place * l->run;
+                tfs_conv_place(l, &channel, sums, pixels, in + o / l->per_group * l->run,
+                               row * l->stride_height - l->pad_top + ky * TFS_DILATION_HEIGHT(l),
+                               column * l->stride_width - l->pad_left + kx * TFS_DILATION_WIDTH(l));
+                channel.zeros += (place + 1) * l->run;
             }
+            channel.zeros -= taps;
             tfs_conv_finish(l, &channel, sums, pixels, out + (column * l->out_channels + o));
         }
     }

@@ -1,8 +1,8 @@
 /* 2-D convolution, plain, grouped or depthwise, straight on a stream of weights, one output row a call.
  *
- * For each output channel in turn, its weights are unpacked
- * into a short list of taps, and the list is run over a block of neighbouring pixels, three at a time, whose sums stay
- * in registers. A weight that is zero costs nothing.
+ * For each output channel and column of its window in turn, the weights are unpacked into a short list of taps, and the
+ * list is run over those of a block of neighbouring pixels for which the column lies inside the map, three at a time,
+ * whose sums stay in registers. A weight that is zero costs nothing.
  */
 #ifndef TFS_CONV_TAPS_H
 #define TFS_CONV_TAPS_H
@@ -10,53 +10,54 @@
 #include "tfs_window.h"
 
 typedef struct {
-    TFS_OFFSET offset; /* from the first pixel of the block, as if that were in the same place of the input */
-    int8_t weight;
-    uint8_t column; /* of the window */
+    TFS_OFFSET offset; /* from the column's pixel in the input's first row and channel */
+    int16_t weight;
 } tfs_tap;
 
-/* Unpack what is left of a channel's weights, as far as the list has room; returns the list's end. Weights that read a
- * row outside the map are left out. Until all are unpacked, `zeros` is the place of the next one in the channel. */
-TFS_FAST static tfs_tap *tfs_unpack(const tfs_conv *l, tfs_channel *channel, tfs_tap *list, int row, int left)
+typedef struct {
+    tfs_tap taps[TFS_CONV_TAPS], *end;
+    int32_t total; /* of the weights */
+} tfs_list;
+
+/* Unpack what is left of the weights of a column, as far as the list has room. Weights that read a row outside the map
+ * are left out. Until all are unpacked, the channel's `zeros` are the place of the next one in the column. */
+TFS_FAST static void tfs_unpack(const tfs_conv *l, tfs_channel *channel, tfs_list *list, int row)
 {
-    const int run = l->run, taps = l->kernel_height * l->kernel_width * run;
+    const int run = l->run, taps = l->kernel_height * run;
+    const tfs_tap *const full = list->taps + TFS_CONV_TAPS;
     tfs_channel at = *channel; /* a copy, as the list might lie anywhere for all C knows */
-    tfs_tap *tap = list;
+    tfs_tap *tap = list->taps;
     int32_t total = 0;
     do {
-        const int place = at.zeros / run, ky = place / l->kernel_width, kx = place - ky * l->kernel_width;
-        const int y = row * l->stride_height - l->pad_top + ky * TFS_DILATION_HEIGHT(l);
+        const int ky = at.zeros / run, y = row * l->stride_height - l->pad_top + ky * TFS_DILATION_HEIGHT(l);
         const int inside = y >= 0 && y < l->in_height;
-        const int start = inside ? (int)TFS_ROW(l, y, l->in_width * l->in_channels) : 0;
-        const int source = start + (left + kx * TFS_DILATION_WIDTH(l)) * l->in_channels;
-        int c = at.zeros - place * run;
+        const int source = inside ? (int)TFS_ROW(l, y, l->in_width * l->in_channels) : 0;
+        int c = at.zeros - ky * run;
         at.zeros = 0; /* and it stays so where all weights are stored */
         do {
             const int weight = tfs_weight_next(&at, &l->w);
             if (inside) {
                 tap->offset = (TFS_OFFSET)(source + c);
-                tap->weight = (int8_t)weight;
-                tap->column = (uint8_t)kx;
+                tap->weight = (int16_t)weight;
                 tap++;
                 total += weight;
             }
             c += 1 + at.zeros;
-        } while (c < run && tap < list + TFS_CONV_TAPS);
-        at.zeros = place * run + c;
-    } while (at.zeros < taps && tap < list + TFS_CONV_TAPS);
-    /* Sums take x * w: what the zero point adds to that is the same for all pixels. */
+        } while (c < run && tap < full);
+        at.zeros = ky * run + c;
+    } while (at.zeros < taps && tap < full);
     channel->position = at.position;
     channel->zeros = at.zeros;
-    channel->bias -= total * l->w.input_zero;
-    return tap;
+    list->end = tap;
+    list->total = total;
 }
 
 /* sums[k] += all x[k * step + offset] * weight, for k < count; three k at a time, for which registers just suffice. */
-TFS_FAST static void tfs_taps(int32_t *sums, int count, const int8_t *x, int step, const tfs_tap *taps,
-                                  const tfs_tap *end)
+TFS_FAST static void tfs_taps(int32_t *sums, int count, const int8_t *x, int step, const tfs_list *list)
 {
-    for (; count > 0 && taps < end; count -= 3) {
-        const tfs_tap *tap = taps;
+    const tfs_tap *const end = list->end;
+    for (; count > 0 && list->taps < end; count -= 3) {
+        const tfs_tap *tap = list->taps;
         /* Pixels that are not there are copies of others, not to be kept. */
         const int8_t *const x1 = count > 1 ? x + step : x, *const x2 = count > 2 ? x1 + step : x1;
         int32_t sum0 = sums[0], sum1 = sums[1], sum2 = sums[2];
@@ -78,63 +79,47 @@ TFS_FAST static void tfs_taps(int32_t *sums, int count, const int8_t *x, int ste
     }
 }
 
-/* The same for a pixel that does not see all columns: a tap outside the map counts as if x were the zero point.
- * `column`: of the input, that the first column of the window reads. */
-TFS_FAST static void tfs_edge_taps(const tfs_conv *l, int32_t *sum, int column, const int8_t *x,
-                                       const tfs_tap *taps, const tfs_tap *end)
-{
-    const unsigned width = l->in_width;
-    const int dilation = TFS_DILATION_WIDTH(l), zero = l->w.input_zero;
-    int32_t total = *sum;
-    for (; taps < end; taps++) {
-        int value = zero;
-        if ((unsigned)(column + taps->column * dilation) < width) {
-            value = x[taps->offset];
-        }
-        total += value * taps->weight;
-    }
-    *sum = total;
-}
-
 /* Row `row` of the output to `out`. */
 TFS_NOINLINE static void tfs_conv_taps_row(const tfs_conv *l, const int8_t *in, int8_t *out, int row)
 {
-    const int stride = l->stride_width, step = stride * l->in_channels;
-    const int taps = l->kernel_height * l->kernel_width * l->run;
+    const int stride = l->stride_width, step = stride * l->in_channels, taps = l->kernel_height * l->run;
     /* No layer's block is larger: said here so that compilers see that `sums` is large enough. */
     const int block = l->block < TFS_CONV_BLOCK ? l->block : TFS_CONV_BLOCK;
-    tfs_tap list[TFS_CONV_TAPS];
+    tfs_list list;
     int32_t sums[TFS_CONV_BLOCK + 2]; /* three are read at a time */
     memset(sums, 0, sizeof sums);
     for (int column = 0; column < l->out_width; column += block) {
         const int pixels = l->out_width - column < block ? l->out_width - column : block;
-        const int left = column * stride - l->pad_left;
-        const int room = l->in_width - left - (l->kernel_width - 1) * TFS_DILATION_WIDTH(l);
-        /* Pixels [first, last) see all columns of the window. */
-        int first = left < 0 ? tfs_steps(-left, stride) : 0, last = room > 0 ? tfs_steps(room, stride) : 0;
         const int8_t *group = in;
         int left_in_group = l->per_group;
         tfs_channel channel;
-        last = last < pixels ? last : pixels;
-        if (first >= last) {
-            first = last = pixels;
-        }
         tfs_channel_open(&channel, &l->w);
         for (int o = 0; o < l->out_channels; o++) {
+            int x = column * stride - l->pad_left;
             tfs_channel_next(&channel, &l->w);
-            while (channel.zeros < taps) {
-                const tfs_tap *end = tfs_unpack(l, &channel, list, row, left);
-                for (int p = 0; p < pixels; p++) {
-                    const int8_t *x = group + p * step;
-                    if (p == first) {
-                        tfs_taps(sums + p, last - p, x, step, list, end);
-                        p = last - 1;
-                    } else {
-                        tfs_edge_taps(l, sums + p, left + p * stride, x, list, end);
+            for (int kx = 0; kx < l->kernel_width; kx++, x += TFS_DILATION_WIDTH(l)) {
+                while (channel.zeros < taps) {
+                    const int room = l->in_width - x;
+                    const int from = x < 0 ? tfs_steps(-x, stride) : 0;
+                    int to = room > 0 ? tfs_steps(room, stride) : 0; /* [from, to): pixels whose tap is inside the map */
+                    tfs_unpack(l, &channel, &list, row);
+                    to = to < pixels ? to : pixels;
+                    if (from < to) {
+                        /* Sums take x * w; what the zero point adds to that is the same for all pixels and goes off at
+                         * the end. A tap outside the map counts as if x were the zero point. */
+                        const int32_t total = list.total * l->w.input_zero;
+                        channel.bias -= total;
+                        for (int p = 0; p < from; p++) {
+                            sums[p] += total;
+                        }
+                        for (int p = to; p < pixels; p++) {
+                            sums[p] += total;
+                        }
+                        tfs_taps(sums + from, to - from, group + (x + from * stride) * l->in_channels, step, &list);
                     }
                 }
+                channel.zeros -= taps;
             }
-            channel.zeros -= taps;
             tfs_conv_finish(l, &channel, sums, pixels, out + (column * l->out_channels + o));
             if (--left_in_group == 0) {
                 left_in_group = l->per_group;

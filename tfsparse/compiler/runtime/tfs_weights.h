@@ -83,6 +83,10 @@ static inline uint32_t tfs_field(tfs_channel *c, const tfs_weights *w, int count
     return tfs_bits(c, w, count);
 }
 
+#ifndef TFS_MANTISSA_OFFSET
+#define TFS_MANTISSA_OFFSET 0 /* what all mantissas have beside the bits that are stored */
+#endif
+
 /* Right shift above a base; bias, signed; mantissa without its leading 1 and without bits that are zero throughout. */
 TFS_NOINLINE static void tfs_channel_next(tfs_channel *c, const tfs_weights *w)
 {
@@ -95,7 +99,8 @@ TFS_NOINLINE static void tfs_channel_next(tfs_channel *c, const tfs_weights *w)
     const uint32_t sign = bias_bits ? 1u << (bias_bits - 1) : 0;
     c->shift = w->shift_base + above;
     c->bias = (int32_t)((tfs_field(c, w, bias_bits) ^ sign) - sign);
-    c->multiplier = (int32_t)((1u << 30) | tfs_field(c, w, w->mantissa_bits) << (30 - w->mantissa_bits));
+    c->multiplier = (1 << 30) + TFS_MANTISSA_OFFSET;
+    c->multiplier += (int32_t)(tfs_field(c, w, w->mantissa_bits) << (30 - w->mantissa_bits));
 }
 
 #ifdef TFS_STREAM
