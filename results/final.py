@@ -14,7 +14,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from results.table import ROWS, TABLE, WHOLE, load_data
+from results.table import ROWS, TABLE, TRAINED_ON_VALIDATION, WHOLE, load_data
 from tfsparse.candidate import Candidate
 from tfsparse.errors import UserError, run_cli
 
@@ -94,8 +94,8 @@ def with_validation(dataset):
 
     parts = dataset.train, dataset.validation
     images, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "labels"))
-    note = "trained on the validation part as well, after all was chosen: val_accuracy is of images seen in training"
-    return replace(dataset, train=Split(images, labels), note="; ".join(filter(None, (dataset.note, note))))
+    note = "; ".join(filter(None, (dataset.note, TRAINED_ON_VALIDATION)))
+    return replace(dataset, train=Split(images, labels), note=note)
 
 
 def read_candidate(path: Path) -> Candidate:

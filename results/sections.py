@@ -67,7 +67,7 @@ class Section:
 
     @property
     def notes(self) -> list[str]:
-        found = [entry.note for entry in self.entries] + [record["note"] for record in self.baselines]
+        found = [entry.data_note for entry in self.entries] + [record["note"] for record in self.baselines]
         return [note for note in dict.fromkeys(found) if note]
 
     @property
@@ -113,7 +113,7 @@ def _our_row(entry: Entry) -> Row:
         ram=entry.ram_model,
         ram_words="measured, fed by rows" if entry.fed == ROWS else "measured",
         sure="measured here",
-        differs="",
+        differs="trained on the validation part as well, after all was chosen" if entry.trained_on_validation else "",
         source=entry.command,
     )
 

@@ -28,6 +28,11 @@ FIGURES = (*COUNTED, *MEASURED)
 # Every network of the table was trained and chosen on the parts that this seed makes.
 DATA_SEED = 0
 
+TRAINED_ON_VALIDATION = (
+    "trained on the validation part as well, after all was chosen: val_accuracy is of images seen in training"
+)
+"""What an entry's note says, behind its data set's, where that is so."""
+
 DIGITS = 6
 """Decimals of the accuracies in the table: more than one image of any test part makes."""
 
@@ -84,6 +89,15 @@ class Entry:
     def title(self) -> str:
         """The data set with its rule, as `tfsparse_datasets.load` takes it: `mnist:lt-half`."""
         return f"{self.dataset}:{self.rule}" if self.rule else self.dataset
+
+    @property
+    def trained_on_validation(self) -> bool:
+        return self.note.endswith(TRAINED_ON_VALIDATION)
+
+    @property
+    def data_note(self) -> str:
+        """The data set's own part of the note."""
+        return self.note.removesuffix(TRAINED_ON_VALIDATION).removesuffix("; ")
 
     def to_json(self) -> dict[str, Any]:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}

@@ -78,8 +78,8 @@ class DataSets:
             except Absent as error:
                 self._loaded[entry.title] = str(error)
         found = self._loaded[entry.title]
-        if not isinstance(found, str) and found.note != entry.note:
-            return f"the data here is another copy ({found.note or 'the official one'}; the table: {entry.note})"
+        if not isinstance(found, str) and found.note != entry.data_note:
+            return f"the data here is another copy ({found.note or 'the official one'}; the table: {entry.data_note})"
         return found
 
 

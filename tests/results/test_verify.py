@@ -11,7 +11,7 @@ import support.repository  # noqa: F401
 from hil.measurer import Measurer
 from results.adding import FinalTraining, add_entry
 from results.measuring import figures_of, measure
-from results.table import ROWS, TABLE, WHOLE, load_data, load_table, read_candidate, save_table
+from results.table import ROWS, TABLE, TRAINED_ON_VALIDATION, WHOLE, load_data, load_table, read_candidate, save_table
 from results.verify import DataSets, check, main
 from tfsparse.compiler.reader import read_model
 from tfsparse.errors import UserError
@@ -101,6 +101,11 @@ def test_without_the_data_sizes_are_checked_and_the_accuracy_is_said_to_be_unche
 def test_another_copy_of_the_data_is_said(entry, measurer):
     verdict = check(replace(entry, note="another"), measurer, DataSets(None), TABLE)
     assert not verdict.differences and "another copy" in verdict.unchecked[0]
+    # What is said of the training is no matter of the copy.
+    trained = replace(entry, note=f"{entry.note}; {TRAINED_ON_VALIDATION}")
+    assert trained.trained_on_validation and trained.data_note == entry.note
+    assert not isinstance(DataSets(None)(trained), str)
+    assert replace(entry, note=TRAINED_ON_VALIDATION).data_note == ""
 
 
 def test_the_best_on_validation_is_stored(entry, measurer, tmp_path):
