@@ -56,6 +56,7 @@ class Measurer:
         upload: flash the device behind a serial port with each model's image; else it must run it already.
         by_rows: feed models their input row by row (runtime sparse only), so that they never hold it all.
         formats: what the compiler may write weights as (`compiler.encode.FORMATS`); by default it chooses among all.
+        optimize: what the compiler goes for (`compiler.OPTIMIZE`).
 
     Raises MeasurementError where there is no such runtime, or it cannot do that.
     """
@@ -70,6 +71,7 @@ class Measurer:
         upload: bool = False,
         by_rows: bool = False,
         formats: tuple[str, ...] | None = None,
+        optimize: str | None = None,
     ):
         from hil.recipe import runtime_names
         from hil.targets import open_target
@@ -83,6 +85,7 @@ class Measurer:
             )
         self.target, self.runtime, self.by_rows = target, runtime, by_rows
         self._compiling: dict[str, Any] = {"by_rows": by_rows} | ({"formats": formats} if formats else {})
+        self._compiling |= {"optimize": optimize} if optimize else {}
         self._target = open_target(target, board, upload=upload)
         self._own = tempfile.TemporaryDirectory(prefix="hil-") if workdir is None else None
         self._workdir = Path(self._own.name) if self._own else Path(workdir)

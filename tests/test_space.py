@@ -241,17 +241,24 @@ def test_fed_by_rows_an_image_need_not_fit_the_budget():
 @pytest.mark.slow
 @pytest.mark.parametrize("by_rows", [False, True])
 def test_what_shapes_need_is_never_more_than_the_compiler_plans(by_rows, tmp_path):
-    from tfsparse.build import folded_weights, training_model
+    """With weights of which none is zero: a channel that pruning has emptied is taken out by the compiler."""
     from tfsparse.compiler import compile_model
     from tfsparse.convert import quantise
+    from tfsparse.network import WEIGHTED
+    from tfsparse.rewrite import OpWeights
 
     space = DesignSpace((16, 16, 1), 10, max_macs=200_000, by_rows=by_rows)
     rng = np.random.default_rng(11)
     drawn = [candidate for candidate in (space.sample(rng) for _ in range(40)) if space.refusal(candidate) is None]
     for number, candidate in enumerate([space.smallest, *drawn[:5]]):
-        network = space.network(candidate)
-        weights = folded_weights(network, training_model(network, variational=False))
-        images = rng.random((4, *network.input_shape), dtype=np.float32)
-        model = quantise(network, weights, images)
+        network, weights = space.network(candidate), {}
+        for op in network.ops:
+            if op.kind in WEIGHTED:
+                shape = network.kernel_shape(op)
+                signs = rng.choice([-1, 1], shape)
+                weights[op.name] = OpWeights(
+                    (signs * rng.uniform(0.5, 1, shape)).astype(np.float32), np.full(shape[-1], 0.5, np.float32)
+                )
+        model = quantise(network, weights, rng.random((8, 16, 16, 1), dtype=np.float32))
         compiled = compile_model(model, tmp_path / str(number), by_rows=by_rows)
         assert network.least_memory(by_rows) <= compiled.arena

@@ -147,7 +147,10 @@ def test_pio_compiles_a_tflite_and_hil_measures_what_runs(project):
     (project.folder / "model.tflite").write_bytes(small_digits_like_tflite())
     ini = project.folder / "platformio.ini"
     text = ini.read_text()
-    ini.write_text(text.replace("custom_model =", "custom_model = model.tflite"))
+    wanted = {"custom_model =": "custom_model = model.tflite", "custom_by_rows = no": "custom_by_rows = yes"}
+    for line, changed in wanted.items():
+        assert line in text
+        ini.write_text(ini.read_text().replace(line, changed))
     try:
         result = project.pio("run", "-t", "upload")
     finally:
@@ -159,6 +162,7 @@ def test_pio_compiles_a_tflite_and_hil_measures_what_runs(project):
     record = json.loads(measured.stdout)
     assert record["bit_exact"] is True
     assert record["target"] == project.url
+    assert record["fed"] == "rows"
     assert record["flash_total"] == read_footprint(project.elf).flash_total
 
 

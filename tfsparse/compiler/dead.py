@@ -223,7 +223,7 @@ def _cut(network: Network, kept: Mapping[int, np.ndarray]) -> Network:
             run, per_group = (count, outputs) if whole else (1, 1)
             return replace(layer, in_channels=count, out_channels=outputs, run=run, per_group=per_group)
         if isinstance(layer, Pool | Mean):
-            return replace(layer, channels=outputs)
+            return replace(layer, channels=layer.channels // len(out) * outputs)  # a mean may keep columns, too
         if isinstance(layer, Rescale | Lookup | LeakyRelu):
             return replace(layer, size=layer.size // len(out) * outputs)
         return layer

@@ -160,7 +160,7 @@ def _line(program: Program) -> int:
     """Columns of a row that may lie over rows of the input, at most; 0 where none does."""
     flow = program.flow
     over = [layer for i, layer in enumerate(program.network.layers) if i in flow.streamed and channelwise(layer)]
-    return max((layer.window.out_width for layer in over), default=0) if flow.tables else 0
+    return max((layer.window.out_width for layer in over), default=0) if flow.over else 0
 
 
 def _is_grouped(layer: Convolution) -> bool:

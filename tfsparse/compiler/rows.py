@@ -163,6 +163,7 @@ class Flow:
     bound: int  # bytes alive at a time, whole rings counted: no plan of rings needs less
     peak: int  # bytes alive at a time, row by row: no plan at all needs less
     steps: tuple[Step, ...] = field(compare=False, repr=False)
+    over: bool = False  # rows of `channelwise` layers may lie over rows of their input that die with them
     tables: dict[int, str] = field(default_factory=dict)  # C name of the places of a value's rows, if they have some
 
     @property
@@ -180,7 +181,7 @@ class Flow:
         return self.held[value] < height_of(self.network, value)
 
     def with_tables(self, tables: dict[int, str]) -> Flow:
-        """The same without rings. tables: by value, the C name of the table that says where its rows lie."""
+        """The same for a plan of slots.py, without rings. tables: C names of the places of rows, by value."""
         layers = tuple(
             replace(layer, window=replace(layer.window, held=0, table=tables.get(layer.inputs[0], "")))
             if isinstance(layer, Convolution | Pool)
@@ -190,7 +191,7 @@ class Flow:
         held = {value: height_of(self.network, value) for value in self.held}
         sizes = {value: self.network.values[value].size for value in self.held}
         network = replace(self.network, layers=layers)
-        return replace(self, network=network, held=held, sizes=sizes, tables=tables)
+        return replace(self, network=network, held=held, sizes=sizes, over=True, tables=tables)
 
 
 class _Simulation:
