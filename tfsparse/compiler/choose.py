@@ -39,7 +39,7 @@ CODE = {
     "shared": 144,  # what all layers with weights have in common
     "tfs_conv": 800,
     "tfs_conv_taps": 1048,
-    "tfs_conv_small": 460,
+    "tfs_conv_small": 600,
     "tfs_dense_small": 140,
     "tfs_conv_dense": 380,
     "tfs_conv_dense, plain": 376,
@@ -111,8 +111,11 @@ def _instructions(layer: Weighted, format: str, lists: bool, small: bool) -> flo
     fixed = outputs * (20.0 * pixels + 250.0 * blocks)
     if format == "dense" and small:
         return fixed + pixels * (80.0 * outputs + 8.0 * stored)
-    if format == "dense":
-        return fixed + stored * pixels * (2.5 if layer.run > 1 else 5.0)
+    if format == "dense" and layer.run == 1:  # pixels at the map's edges are slow
+        return fixed + 2.5 * stored * pixels + outputs * blocks * (350.0 if w.pad_left else 40.0)
+    if format == "dense":  # four taps at a time
+        each = 2.5 + 1.5 * (layer.run % 4) / layer.run
+        return fixed + each * stored * pixels + outputs * w.kernel_height * w.kernel_width * blocks * 60.0
     # A stream is read again for each block of pixels; much is done once for weights that lie side by side.
     places = layer.weights.reshape(outputs, w.kernel_height, w.kernel_width, -1).any(axis=3)
     if lists:

@@ -50,7 +50,13 @@ def _is_tied(network: Network, layer: Layer) -> bool:
         return False
     if isinstance(layer, Convolution) and not (layer.run == layer.per_group == 1 < layer.in_channels):
         return False
-    return _channels(network, layer.inputs[0]) == _channels(network, layer.output)
+    channels = _channels(network, layer.inputs[0])
+    # A map may have been reshaped on the way; a mean may be over channels, with other axes in their place.
+    if isinstance(layer, Pool | Mean) and layer.channels != channels:
+        return False
+    if isinstance(layer, Convolution) and layer.in_channels != channels:
+        return False
+    return channels == _channels(network, layer.output)
 
 
 def _by_input(layer: Weighted, channels: int) -> np.ndarray:

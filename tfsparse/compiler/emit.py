@@ -274,6 +274,8 @@ def _switches(program: Program) -> list[str]:
         switches.append("TFS_ANY_SCALE")
     if encoded and all(_shifts_right(layer) for layer in layers if isinstance(layer, Weighted)):
         switches.append("TFS_RIGHT_SHIFTS")
+    if all((layer.lowest, layer.highest) == (-128, 127) for layer in layers if isinstance(layer, Weighted)):
+        switches.append("TFS_WHOLE_RANGE")
     if offset := max((e.channels.mantissa_offset for e in encoded.values()), default=0):
         switches.append(f"TFS_MANTISSA_OFFSET {offset}")
     if any(e.channels.bias_grows for e in encoded.values()):

@@ -1,7 +1,7 @@
 /* 2-D convolution, plain, grouped or depthwise, straight on a stream of weights, one output row a call.
  *
  * For each output channel and column of its window in turn, the weights are unpacked into a short list of taps, and the
- * list is run over those of a block of neighbouring pixels for which the column lies inside the map, three at a time,
+ * list is run over those of a block of neighbouring pixels for which the column lies inside the map, four at a time,
  * whose sums stay in registers. A weight that is zero costs nothing.
  */
 #ifndef TFS_CONV_TAPS_H
@@ -52,21 +52,23 @@ TFS_FAST static void tfs_unpack(const tfs_conv *l, tfs_channel *channel, tfs_lis
     list->total = total;
 }
 
-/* sums[k] += all x[k * step + offset] * weight, for k < count; three k at a time, for which registers just suffice. */
+/* sums[k] += all x[k * step + offset] * weight, for k < count; four k at a time, for which registers just suffice. */
 TFS_FAST static void tfs_taps(int32_t *sums, int count, const int8_t *x, int step, const tfs_list *list)
 {
     const tfs_tap *const end = list->end;
-    for (; count > 0 && list->taps < end; count -= 3) {
+    for (; count > 0 && list->taps < end; count -= 4) {
         const tfs_tap *tap = list->taps;
         /* Pixels that are not there are copies of others, not to be kept. */
         const int8_t *const x1 = count > 1 ? x + step : x, *const x2 = count > 2 ? x1 + step : x1;
-        int32_t sum0 = sums[0], sum1 = sums[1], sum2 = sums[2];
+        const int8_t *const x3 = count > 3 ? x2 + step : x2;
+        int32_t sum0 = sums[0], sum1 = sums[1], sum2 = sums[2], sum3 = sums[3];
         do {
             const int offset = tap->offset, weight = tap->weight;
             tap++;
             sum0 += x[offset] * weight;
             sum1 += x1[offset] * weight;
             sum2 += x2[offset] * weight;
+            sum3 += x3[offset] * weight;
         } while (tap < end);
         *sums++ = sum0;
         if (count > 1) {
@@ -75,7 +77,10 @@ TFS_FAST static void tfs_taps(int32_t *sums, int count, const int8_t *x, int ste
         if (count > 2) {
             *sums++ = sum2;
         }
-        x = x2 + step;
+        if (count > 3) {
+            *sums++ = sum3;
+        }
+        x = x3 + step;
     }
 }
 
@@ -86,7 +91,7 @@ TFS_NOINLINE static void tfs_conv_taps_row(const tfs_conv *l, const int8_t *in, 
     /* No layer's block is larger: said here so that compilers see that `sums` is large enough. */
     const int block = l->block < TFS_CONV_BLOCK ? l->block : TFS_CONV_BLOCK;
     tfs_list list;
-    int32_t sums[TFS_CONV_BLOCK + 2]; /* three are read at a time */
+    int32_t sums[TFS_CONV_BLOCK + 3]; /* four are read at a time */
     memset(sums, 0, sizeof sums);
     for (int column = 0; column < l->out_width; column += block) {
         const int pixels = l->out_width - column < block ? l->out_width - column : block;

@@ -184,7 +184,12 @@ static inline int8_t tfs_finish(int32_t sum, const tfs_output *at, int once)
     sum = once ? tfs_scale_once(sum, at->multiplier, -at->shift) : tfs_scale(sum, at->multiplier, -at->shift);
     sum += at->offset;
 #endif
+#if defined(TFS_WHOLE_RANGE) && defined(__ARM_FEATURE_SAT) && defined(__GNUC__) /* no layer clamps to less than int8 */
+    __asm__("ssat %0, #8, %1" : "=r"(sum) : "r"(sum));
+    return (int8_t)sum;
+#else
     return tfs_clamp(sum, at->lowest, at->highest);
+#endif
 }
 
 /* The output of a dense layer. */
