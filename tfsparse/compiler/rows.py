@@ -341,11 +341,16 @@ def row_layers(network: Network) -> frozenset[int]:
 
 
 def simulate(
-    network: Network, streamed: frozenset[int] = frozenset(), fed: bool = False, breaks: Sequence[int] = ()
+    network: Network,
+    streamed: frozenset[int] = frozenset(),
+    fed: bool = False,
+    breaks: Sequence[int] = (),
+    most: int | None = None,
 ) -> Flow | None:
     """The flow with these layers streamed; None where the C code's way to choose the next row does not carry it.
 
-    breaks: layers that begin a segment, which waits for all layers before it.
+    breaks: layers that begin a segment, which waits for all layers before it. most: bytes alive at a time beyond which
+    the flow is of no use; None then, too.
     """
     layers = tuple(layer if i in streamed else regroup_pointwise(layer) for i, layer in enumerate(network.layers))
     network = replace(network, layers=layers)
@@ -364,6 +369,12 @@ def simulate(
         entries = [run.entry(i, source, starts[i]) for i, source in enumerate(sources)]
         if max(len(entries), *(max(e.rows, e.in_rows, e.first) for e in entries)) > _LARGEST_COUNT:
             return None
+        if most is not None:  # found out without the steps in half the time
+            probe = _Simulation(network, streamed, fed, keep=False)
+            if not probe.run(entries):
+                continue
+            if probe.peak > most:
+                return None
         if run.run(entries):
             return _flow(run, tuple(entries))
     return None
