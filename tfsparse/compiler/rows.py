@@ -357,12 +357,7 @@ def simulate(
     if fed and len(network.inputs) > 1:
         return None
     if not streamed and not fed:
-        run = _Simulation(network, streamed, fed)
-        for value in run.inputs:
-            run.record(-1, value, run.size[value], {})
-        for i in range(len(layers)):
-            run.run_whole(i)
-        return _flow(run, ())
+        return _flow(_run_whole(network), ())
     starts = [max((b for b in breaks if b <= i), default=0) for i in range(len(layers))]
     for sources in _sources(network, starts):
         run = _Simulation(network, streamed, fed)
@@ -378,6 +373,22 @@ def simulate(
         if run.run(entries):
             return _flow(run, tuple(entries))
     return None
+
+
+def _run_whole(network: Network, keep: bool = True) -> _Simulation:
+    """All layers one after the other."""
+    run = _Simulation(network, frozenset(), False, keep=keep)
+    for value in run.inputs:
+        run.record(-1, value, run.size[value], {})
+    for i in range(len(network.layers)):
+        run.run_whole(i)
+    return run
+
+
+def whole_peak(network: Network) -> int:
+    """The most bytes alive at a time where nothing is streamed."""
+    layers = tuple(map(regroup_pointwise, network.layers))
+    return _run_whole(replace(network, layers=layers), keep=False).peak
 
 
 def segment_peak(network: Network, start: int, end: int, fed: bool) -> int | None:

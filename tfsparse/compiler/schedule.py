@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from tfsparse.compiler.layers import Network
-from tfsparse.compiler.rows import Flow, height_of, row_layers, row_work, segment_peak, simulate
+from tfsparse.compiler.rows import Flow, height_of, row_layers, row_work, segment_peak, simulate, whole_peak
 from tfsparse.compiler.slots import place_rows
 
 # Bytes of RAM that streaming must save at least: it takes some 250 bytes of flash, and a row at a time is slower.
@@ -174,7 +174,7 @@ def _go_at_once(network: Network, layers: Sequence[int], plan: Plan, room: int) 
     """The network with as many of the layers run at once as `room` bytes of arena allow; None where that fails."""
     chosen: list[int] = []
     for i in layers:
-        if simulate(_at_once(network, [*chosen, i])).peak <= room:
+        if whole_peak(_at_once(network, [*chosen, i])) <= room:
             chosen.append(i)
     flow = simulate(_at_once(network, chosen))
     better = plan_flow(flow)
