@@ -32,7 +32,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.digits_table import read_table, table_space
+from benchmarks.cells import ROOT, Cells, fingerprint
+from benchmarks.digits_table import TABLE, read_table, table_space
 from tfsparse.budgets import Budgets
 from tfsparse.candidate import Candidate
 from tfsparse.errors import run_cli
@@ -248,9 +249,11 @@ def keras_tuner_bayesian(problem: Problem, trials: int, seed: int) -> Method:
     import keras_tuner
     from keras_tuner.engine import trial as kt_trial
 
+    from benchmarks.keras_tuner_oracle import ExactGradients
+
     hyperparameters = keras_tuner.HyperParameters()
     SPACE.declare(hyperparameters)
-    oracle = keras_tuner.oracles.BayesianOptimizationOracle(
+    oracle = ExactGradients(
         objective=keras_tuner.Objective("score", "min"),
         max_trials=100_000,
         num_initial_points=start_trials(trials),
@@ -364,6 +367,18 @@ def run(problem: Problem, method: str, trials: int, seed: int) -> list[float]:
     return curve
 
 
+# What decides how a search goes: everyone's, and beyond that ours.
+_SHARED = ("candidate", "space", "network", "morphism", "objectives", "pareto", "budgets")
+_OURS = ("proposals", "acquisition", "scalarisation", "surrogate")
+
+
+def _code(method: str, trials: int) -> str:
+    modules = _SHARED + _OURS if method == "ours" else _SHARED
+    here = [Path(__file__), Path(__file__).with_name("keras_tuner_oracle.py"), TABLE]
+    code = fingerprint([*here, *(ROOT / "tfsparse" / f"{module}.py" for module in modules)])
+    return f"{code}, {start_trials(trials)} start"
+
+
 def _job(name: str, method: str, trials: int, seed: int) -> tuple[str, str, int, list[float]]:
     if name not in _made:
         (_made[name],) = problems([name])
@@ -447,20 +462,28 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
     os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
+    cells = Cells("search")
+    code = {method: _code(method, options.trials) for method in options.methods}
     curves: dict[str, dict[str, list]] = {
-        p: {m: [None] * options.seeds for m in options.methods} for p in options.problems
+        p: {m: [cells.get(code[m], p, m, options.trials, s) for s in range(options.seeds)] for m in options.methods}
+        for p in options.problems
     }
     columns = [*Progress.get_default_columns()[:-1], TimeRemainingColumn()]
     with ProcessPoolExecutor(2) as pool, Progress(*columns, console=Console(stderr=True)) as bar:
         jobs = [
             pool.submit(_job, problem, method, options.trials, seed)
-            for problem in options.problems
+            # A few seeds of all first; Keras Tuner takes longest.
+            for late in (False, True)
             for seed in range(options.seeds)
+            for problem in options.problems
             for method in options.methods
+            if late == (method == "keras-tuner")
+            if curves[problem][method][seed] is None
         ]
         for job in bar.track(as_completed(jobs), total=len(jobs), description="searches"):
             problem, method, seed, curve = job.result()
             curves[problem][method][seed] = curve
+            cells.put(curve, code[method], problem, method, options.trials, seed)
     result = Result(curves, options.trials)
     if options.plot:
         plot(result, options.plot)

@@ -27,6 +27,14 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--data-dir", type=Path, help="where the data set's files lie")
     found.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings (0 1 2)")
     found.add_argument("--images", type=int, default=3_000_000, help="shown in a training (3,000,000)")
+    found.add_argument(
+        "--teacher-images", type=int, help="shown to the teacher of a candidate that distils (as in a search)"
+    )
+    found.add_argument(
+        "--with-validation",
+        action="store_true",
+        help="train on the training and the validation part, once all is chosen: for small sets",
+    )
     found.add_argument("--by-rows", action="store_true", help="the input is given row by row")
     found.add_argument("--table", type=Path, default=TABLE, help="the table to write (results/table.json)")
     found.add_argument("--work", type=Path, default=Path("runs/final"), help="where trainings are kept (runs/final)")
@@ -45,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     from results.adding import FinalTraining, add_entry
 
     dataset = load_data(options.dataset, options.data_dir)
+    if options.with_validation:
+        dataset = with_validation(dataset)
     fed = ROWS if options.by_rows else WHOLE
     trainings = []
     with Measurer(by_rows=options.by_rows) as measurer:
@@ -74,6 +84,20 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def with_validation(dataset):
+    """The data set whose training part has the validation part as well; its note says so."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from tfsparse_datasets import Split
+
+    parts = dataset.train, dataset.validation
+    images, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "labels"))
+    note = "trained on the validation part as well, after all was chosen: val_accuracy is of images seen in training"
+    return replace(dataset, train=Split(images, labels), note="; ".join(filter(None, (dataset.note, note))))
+
+
 def read_candidate(path: Path) -> Candidate:
     """UserError where the file is missing or holds none."""
     try:
@@ -92,7 +116,11 @@ def trained(candidate, dataset, seed: int, options, measurer) -> tuple[bytes, di
     from tfsparse.train import Rung
     from tfsparse.trial import evaluate
 
-    told = json.dumps([candidate.to_json(), dataset.title, options.images, options.by_rows], sort_keys=True)
+    told = [candidate.to_json(), dataset.title, options.images, options.by_rows]
+    told += (
+        [options.teacher_images, options.with_validation] if options.teacher_images or options.with_validation else []
+    )
+    told = json.dumps(told, sort_keys=True)
     folder = options.work / options.name / f"{hashlib.sha256(told.encode()).hexdigest()[:8]}-seed-{seed}"
     model, figures = folder / "model.tflite", folder / "figures.json"
     if not figures.exists():
@@ -106,7 +134,14 @@ def trained(candidate, dataset, seed: int, options, measurer) -> tuple[bytes, di
             rung = Rung(options.images, whole=True)
             cache = options.work / "teacher"
             result = evaluate(
-                candidate, dataset, rung=rung, seed=seed, measurer=measurer, cache=cache, progress=progress
+                candidate,
+                dataset,
+                rung=rung,
+                seed=seed,
+                measurer=measurer,
+                cache=cache,
+                teacher_rung=Rung(options.teacher_images, whole=True) if options.teacher_images else None,
+                progress=progress,
             )
         folder.mkdir(parents=True, exist_ok=True)
         model.write_bytes(result.tflite)
@@ -133,6 +168,8 @@ def command(options) -> str:
     words = ["python", "-m", "results.final", options.name, f"results/models/{options.name}.json"]
     words += ["--dataset", options.dataset, "--images", str(options.images)]
     words += ["--seeds", *map(str, options.seeds)]
+    words += ["--teacher-images", str(options.teacher_images)] if options.teacher_images else []
+    words += ["--with-validation"] if options.with_validation else []
     return shlex.join([*words, *(["--by-rows"] if options.by_rows else []), "--data-dir", "DATA"])
 
 

@@ -3,13 +3,16 @@
 import json
 import os
 
+import keras_tuner
 import numpy as np
 import pytest
+from scipy.optimize import approx_fprime
 
 import support.repository  # noqa: F401
-from benchmarks import early_stopping
+from benchmarks import cells, claims, early_stopping
 from benchmarks import search as search_benchmark
 from benchmarks.digits_table import TABLE, Row, read_table
+from benchmarks.keras_tuner_oracle import ExactGradients
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +39,7 @@ def test_rows_are_written_as_they_are_read(rows):
 @pytest.mark.parametrize("method", search_benchmark.METHODS)
 def test_every_method_searches_the_table(method):
     (problem,) = search_benchmark.problems(["table"])
-    # Each of Keras Tuner's own proposals in so many dimensions takes half a minute: here it only begins.
-    trials = 4 if method == "keras-tuner" else 8
+    trials = 8
     curve = search_benchmark.run(problem, method, trials, seed=0)
     assert len(curve) == trials and all(0 <= one <= 1 + 1e-9 for one in curve)
     assert np.all(np.diff(curve) >= -1e-12)
@@ -55,6 +57,58 @@ def test_the_ratio_is_of_trials_to_the_best_peers_median():
     result = search_benchmark.Result(curves, 4)
     assert result.best_peer("p") == ("a", 0.5)
     assert result.ratios("p") == [0.5, search_benchmark.NEVER]
+
+
+def test_a_counted_winner_loses_where_the_count_misleads():
+    """Of equally good candidates non-zero weights order flash the wrong way round, and memory orders RAM right."""
+    many = 20
+    table = {
+        "error": np.full(many, 0.1),
+        "nnz": np.arange(1.0, many + 1),
+        "flash": 2000.0 - np.arange(many),
+        "memory": np.arange(1.0, many + 1),
+        "ram": 500.0 + np.arange(many),
+        "edges": np.arange(1.0, many + 1),
+        "instructions": np.arange(7.0, many + 7),
+    }
+    found = claims.counted(table, np.random.default_rng(0))
+    assert found["nnz on flash: loses"] == 1 and found["nnz on flash: excess"] > 0
+    assert found["memory on ram: loses"] == found["edges on instructions: loses"] == 0
+    told = claims.predicts(table | {"error": table["nnz"]}, np.random.default_rng(0))
+    assert np.isclose(told["nnz with flash"], -1) and np.isclose(told["nnz with error"], 1)
+
+
+def test_results_of_runs_are_kept_and_a_torn_line_is_not(tmp_path):
+    kept = cells.Cells("some", tmp_path)
+    kept.put([0.5, 1.0], "code", "table", 3)
+    with (tmp_path / "some.jsonl").open("a") as file:
+        file.write('[["code", "table", 4], [0.')
+    again = cells.Cells("some", tmp_path)
+    assert again.get("code", "table", 3) == [0.5, 1.0] and again.get("code", "table", 4) is None
+    again.put([0.7], "code", "table", 4)
+    assert cells.Cells("some", tmp_path).get("code", "table", 4) == [0.7]
+
+
+def test_comments_change_no_fingerprint(tmp_path):
+    one, other = tmp_path / "a.py", tmp_path / "b.py"
+    one.write_text("x = 1\n")
+    other.write_text("# new\nx = 1  # and here\n")
+    same = cells.fingerprint([one]) == cells.fingerprint([other])
+    other.write_text("x = 2\n")
+    assert same and cells.fingerprint([one]) != cells.fingerprint([other])
+
+
+def test_keras_tuners_bound_has_its_value_and_gradient():
+    """Against scikit-learn's prediction and finite differences."""
+    rng = np.random.default_rng(0)
+    oracle = ExactGradients(objective=keras_tuner.Objective("score", "min"), seed=1)
+    points = rng.random((12, 5))
+    oracle.gpr.fit(points, points.sum(axis=1) + np.sin(9 * points[:, 0]))
+    at = rng.random(5)
+    value, gradient = oracle.bound(at)
+    mean, deviation = oracle.gpr.predict(at[None], return_std=True)
+    assert np.isclose(value, mean[0] - oracle.beta * deviation[0])
+    np.testing.assert_allclose(gradient, approx_fprime(at, lambda x: oracle.bound(x)[0], 1e-7), rtol=1e-3, atol=1e-4)
 
 
 def test_stopping_is_replayed(rows, capsys):

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tfsparse.budgets import Budgets
-from tfsparse.objectives import Objectives, Scalarisation, front
+from tfsparse.objectives import Objectives, front
 from tfsparse.pareto import hypervolume, non_dominated
+from tfsparse.scalarisation import Scalarisation
 
 points = arrays(float, st.tuples(st.integers(1, 20), st.just(3)), elements=st.integers(0, 5).map(float))
 

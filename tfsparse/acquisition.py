@@ -1,7 +1,7 @@
 """What a trial of a candidate may be expected to gain, by what was observed.
 
 A Gaussian process for each objective says what a candidate's objectives may be; the gain over what was observed
-(objectives.Scalarisation) is averaged over draws from them, the same standard normal numbers for every candidate. One
+(scalarisation.py) is averaged over draws from them, the same standard normal numbers for every candidate. One
 draw alone, as Thompson sampling has it, is the best where many things are tried at once; where they are tried one after
 the other, as training does it, it spends most of its trials on the luck of the draw (benchmarks/search.py).
 """
@@ -9,12 +9,15 @@ the other, as training does it, it spends most of its trials on the luck of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import log2
 
 import numpy as np
 
 from tfsparse.budgets import Budgets
-from tfsparse.candidate import Candidate
-from tfsparse.objectives import OBJECTIVES, Objectives, Scalarisation
+from tfsparse.candidate import Candidate, Training
+from tfsparse.objectives import OBJECTIVES, Objectives
+from tfsparse.scalarisation import Scalarisation
 from tfsparse.space import DesignSpace, Encoded
 from tfsparse.surrogate import GaussianProcess
 
@@ -61,5 +64,22 @@ class Acquisition:
 
     def _encode(self, options: Sequence[tuple[Candidate, float]]) -> tuple[Encoded, np.ndarray]:
         candidates = [candidate for candidate, _ in options]
-        lengths = np.log2([length for _, length in options])
-        return self.space.encode(candidates).with_feature(lengths), self.space.guesses(candidates)
+        encoded = self.space.encode(candidates)
+        known = np.array([_expected(candidate, length) for candidate, length in options], float)
+        return replace(encoded, features=np.hstack([encoded.features, known])), self.space.guesses(candidates)
+
+
+def _expected(candidate: Candidate, length: float) -> tuple[float, ...]:
+    """What beside its shapes tells most of how a candidate will train: features for the surrogates' linear trends."""
+    training = candidate.training
+    pruned = training.pruning != "none"
+    return (
+        log2(length * training.epochs),
+        float(pruned),
+        float(training.pruning in ("structured", "both")),
+        # The knob has no effect, and no value, where nothing is pruned.
+        log2(training.kl_weight) if pruned else 0.0,
+        abs(log2(training.learning_rate / Training().learning_rate)),
+        log2(candidate.input_factor),
+        float(sum(len(block.layers) for block in candidate.blocks)),
+    )

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 CONVOLUTIONS = ("plain", "cut", "separable")
@@ -107,6 +108,24 @@ class Candidate:
     input_pooling: str = "average"
     linear_depthwise: bool = True
     training: Training = Training()
+
+    # Candidates are keys of dictionaries, and asked for by the thousand in each proposal: the hash is computed once.
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, field.name) for field in fields(self)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process hashes strings otherwise.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @cached_property
+    def architecture(self) -> Candidate:
+        """The candidate with the default training: the same for all that share their untrained network."""
+        return replace(self, training=Training())
 
     def to_json(self) -> dict[str, Any]:
         """The candidate as plain JSON values."""

@@ -34,13 +34,14 @@ def neighbour(
     None where the families drawn do not apply to it (a single block cannot lose a block).
     """
     names = list(families or FAMILIES)
-    for name in rng.permutation(names):
+    for place in rng.permutation(len(names)).tolist():
+        name = names[place]
         changed = FAMILIES[name](space, candidate, rng)
         if changed is None:
             continue
         changed = space.canonical(changed)
         if changed != candidate:
-            return Morph(str(name), changed)
+            return Morph(name, changed)
     return None
 
 

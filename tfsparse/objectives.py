@@ -1,15 +1,14 @@
-"""What the search minimises, and how several objectives become one number for one proposal.
+"""What the search minimises.
 
 The objectives are a trial's measured figures: error = 1 - val_accuracy, flash_model and ram_model in bytes. The
-surrogates and the scalarisation see their logarithms, in which half the error and half the flash are the same step
-wherever they are.
+surrogates and the scalarisation (scalarisation.py) see their logarithms, in which half the error and half the flash are
+the same step wherever they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import reduce
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,6 @@ OBJECTIVES = ("error", "flash", "ram")
 
 # An error of zero on a small validation set is luck, not minus infinity.
 ERROR_FLOOR = 1e-3
-
-# Inside a budget less is worth something down to this share of it: below, only the other objectives count.
-_ENOUGH = 0.9
-
-# Random scalarisations a proposal: their mean is close to the hypervolume gained, and each costs next to nothing.
-_DIRECTIONS = 200
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ class Objectives:
 
 
 # Errors beyond this multiple of the least one gain nothing, however small the network.
-_USELESS = 4.0
+USELESS = 4.0
 
 
 def worthwhile_error(observed: Sequence[Objectives], budgets: Budgets) -> float:
@@ -66,7 +59,7 @@ def worthwhile_error(observed: Sequence[Objectives], budgets: Budgets) -> float:
     if inside and budgets.error is not None:
         return budgets.error
     inside = inside or observed
-    return _USELESS * max(min(one.error for one in inside), ERROR_FLOOR)
+    return USELESS * max(min(one.error for one in inside), ERROR_FLOOR)
 
 
 def front(objectives: list[Objectives], budgets: Budgets) -> list[int]:
@@ -76,77 +69,3 @@ def front(objectives: list[Objectives], budgets: Budgets) -> list[int]:
         return []
     keep = non_dominated(np.array([objectives[i].vector for i in eligible]))
     return [i for i, kept in zip(eligible, keep, strict=True) if kept]
-
-
-@dataclass(frozen=True)
-class Scalarisation:
-    """How much candidates would gain over what was observed, in the mean of random scalarisations.
-
-    One scalarisation looks from a reference point r along a direction lambda: s(y) = min_i max(0, r_i - y_i) /
-    lambda_i. For lambda uniform on the positive sphere the mean of s^3 is, up to a constant, the hypervolume that y
-    dominates (Zhang, Golovin 2020, "Random Hypervolume Scalarizations for Provable Multi-Objective Black Box
-    Optimization"), so the mean gain over the best value observed along each direction is the hypervolume gained. One
-    direction a proposal, as Paria, Kandasamy and Poczos have it, asks for the best along that direction even where
-    nothing can be gained there.
-
-    The user's budgets are the reference point: what exceeds one gains nothing, and sizes well inside gain no more than
-    those just inside, so that the search spends itself on the rest, the error above all. Where nothing gains
-    anything, as before the first candidate is inside the budgets, the least excess over them is best.
-    """
-
-    reference: np.ndarray
-    floor: np.ndarray
-    span: np.ndarray
-    directions: np.ndarray
-    best: np.ndarray
-    log_budgets: np.ndarray
-
-    @classmethod
-    def draw(cls, observed: np.ndarray, budgets: Budgets, rng: np.random.Generator) -> Scalarisation:
-        """Random directions, over the log objectives [N, 3] observed so far."""
-        limits = np.log([budgets.error or np.inf, budgets.flash or np.inf, budgets.ram or np.inf])
-        inside = observed[(observed <= limits).all(axis=1)]
-        points = inside if len(inside) else observed
-        points = points[non_dominated(points)]
-        low, high = points.min(axis=0), points.max(axis=0)
-        # A front of one point has no range: take half of what was seen, and never less than a few per cent.
-        span = np.maximum(high - low, np.maximum(0.5 * np.ptp(observed, axis=0), 0.05))
-        # Without a budget the reference is the worst that was seen, so that the front's ends count as well;
-        reference = np.where(np.isfinite(limits), limits, observed.max(axis=0) + 0.1 * span)
-        # Of the errors only those near the best are worth anything, unless the user says which are: the tiniest nets
-        # err most, and are no use.
-        if budgets.error is None:
-            reference[0] = min(reference[0], low[0] + np.log(_USELESS))
-        if reference[0] > low[0]:
-            span[0] = min(span[0], reference[0] - low[0])
-        # Less error is always worth something; less than a size's budget is not.
-        sizes = np.isfinite(limits) & (np.array(OBJECTIVES) != "error")
-        floor = np.where(sizes, limits + np.log(_ENOUGH), -np.inf)
-        span = np.where(sizes, -np.log(_ENOUGH), span)
-        directions = np.abs(rng.standard_normal((_DIRECTIONS, len(OBJECTIVES))))
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        empty = cls(reference, floor, span, directions, np.zeros(len(directions)), limits)
-        return replace(empty, best=empty._along(observed).max(axis=0))
-
-    def _along(self, log_objectives: np.ndarray) -> np.ndarray:
-        """What each direction sees of each candidate [M, directions]."""
-        inside = np.maximum(self.reference - np.maximum(log_objectives, self.floor), 0.0) / self.span
-        # One objective after the other: many times quicker than the least along an axis of three.
-        return reduce(np.minimum, (np.outer(inside[:, i], 1 / self.directions[:, i]) for i in range(len(OBJECTIVES))))
-
-    def gain(self, log_objectives: np.ndarray) -> np.ndarray:
-        """The hypervolume gained [M], up to a constant, by log objectives [M, 3]."""
-        power = len(OBJECTIVES)
-        return np.maximum(self._along(log_objectives) ** power - self.best**power, 0.0).mean(axis=1)
-
-    def distance(self, log_objectives: np.ndarray) -> np.ndarray:
-        """How far log objectives [M, 3] that gain nothing are from it, above 0 [M]: the excess over the budgets, and
-        of the same excess the better in the sum."""
-        excess = np.maximum(log_objectives - self.log_budgets, 0.0).sum(axis=1)
-        rest = 1.0 + excess + 1e-3 * ((log_objectives - self.reference) / self.span).sum(axis=1)
-        return np.maximum(rest, 1e-9)
-
-    def __call__(self, log_objectives: np.ndarray) -> np.ndarray:
-        """The number to minimise [M] for log objectives [M, 3] that are known."""
-        gain = self.gain(log_objectives)
-        return np.where(gain > 0, -gain, self.distance(log_objectives))

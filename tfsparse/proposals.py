@@ -28,8 +28,8 @@ from tfsparse.space import DesignSpace
 @dataclass(frozen=True)
 class Stage:
     """A stage takes a `share` of the trials and trains `rung` times as long as the first; its pool holds so many
-    candidates drawn from the whole space and so many morphs of the front. Where `heir_rung` is given, morphs begin with
-    their parents' weights and train for so long."""
+    candidates spread over the whole space and so many morphs of the front. Where `heir_rung` is given, morphs begin
+    with their parents' weights and train for so long."""
 
     name: str
     share: float
@@ -40,9 +40,9 @@ class Stage:
 
 
 STAGES = (
-    Stage("explore", share=0.4, rung=1.0, random=500, morphs=200),
-    Stage("exploit", share=0.4, rung=1.0, random=100, morphs=500, heir_rung=0.5),
-    Stage("refine", share=0.2, rung=2.0, random=0, morphs=500, heir_rung=2.0),
+    Stage("explore", share=0.4, rung=1.0, random=300, morphs=60),
+    Stage("exploit", share=0.4, rung=1.0, random=300, morphs=100, heir_rung=0.5),
+    Stage("refine", share=0.2, rung=2.0, random=0, morphs=200, heir_rung=2.0),
 )
 
 # An inheriting training is worth a fresh one this many times as long (benchmarks/inheritance.py: 6.6 on digits, where
@@ -56,11 +56,11 @@ _STEPS = (0.6, 0.25, 0.15)
 _KNOBS_ONLY = 0.5
 
 # Rounds of climbing; the best of a round that are climbed from, and the morphs of each.
-_ROUNDS = 6
-_CLIMBERS = 8
-_MORPHS = 15
+_ROUNDS = 5
+_CLIMBERS = 6
+_MORPHS = 10
 
-_START_SHARE = 0.2
+_START_SHARE = 0.125
 _START_LIMITS = (4, 16)
 
 
@@ -148,10 +148,16 @@ class Proposer:
         """Scrambled Sobol points of the unit cube [1024, dimensions]."""
         return qmc.Sobol(self.space.dimensions, seed=np.random.default_rng([self.seed, 0x50B01])).random(1024)
 
+    @cached_property
+    def _spread(self) -> list[Candidate]:
+        """The candidates at these points that may be trained. All pools share them: what the space knows of them is
+        worked out once."""
+        candidates = dict.fromkeys(self.space.at(point) for point in self._points)
+        return [candidate for candidate in candidates if self.space.refusal(candidate) is None]
+
     def _quasi_random(self, known: Collection[Candidate], rng: np.random.Generator) -> Candidate:
-        for point in self._points:
-            candidate = self.space.at(point)
-            if candidate not in known and self.space.refusal(candidate) is None:
+        for candidate in self._spread:
+            if candidate not in known:
                 return candidate
         # Tight budgets refuse nearly everything that is drawn at random: walk from candidates that do fit.
         seeds = [candidate for candidate in known if self.space.refusal(candidate) is None] or [self.space.smallest]
@@ -178,8 +184,8 @@ class Proposer:
                 rung = stage.heir_rung if inherits else stage.rung
                 pool[candidate] = Proposal(candidate, stage.name, rung, parent, morph, inherits)
 
-        for _ in range(stage.random):
-            offer(self.space.sample(rng))
+        for candidate in self._spread[: stage.random]:
+            offer(candidate)
         members = [succeeded[i] for i in front([one.objectives for one in succeeded], self.budgets)]
         # Of the front, too, only those are worth going on from whose error is near the least.
         limit = worthwhile_error([one.objectives for one in succeeded], self.budgets)

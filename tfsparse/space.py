@@ -11,6 +11,7 @@ hyperparameters, and the encoding that the Gaussian processes see. Ranges are ME
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
@@ -97,6 +98,10 @@ class Parameter:
             return tuple(range(int(self.low), int(self.high) + 1))
         return (False, True) if self.kind == "boolean" else self.choices
 
+    @cached_property
+    def _edges(self) -> list[float]:
+        return (np.cumsum(self.weights) / sum(self.weights)).tolist()
+
     @property
     def categorical(self) -> bool:
         return self.kind == "choice" and not self.ordered
@@ -107,8 +112,7 @@ class Parameter:
     def draw(self, u: float) -> Value:
         """The prior's quantile at u in [0, 1): small numbers are likelier where the scale is logarithmic."""
         if self.weights:
-            edges = np.cumsum(self.weights) / sum(self.weights)
-            return self.domain[min(int(np.searchsorted(edges, u, side="right")), len(edges) - 1)]
+            return self.domain[min(bisect_right(self._edges, u), len(self.weights) - 1)]
         if self.kind in ("choice", "boolean"):
             return self.domain[int(u * len(self.domain))]
         value = self.low * (self.high / self.low) ** u if self.log else self.low + u * (self.high - self.low)
@@ -123,7 +127,7 @@ class Parameter:
             index = self.domain.index(value)
             return float(index) if self.categorical else index / (len(self.domain) - 1)
         if self.log:
-            return float(np.log(value / self.low) / np.log(self.high / self.low))
+            return log2(value / self.low) / log2(self.high / self.low)
         return float((value - self.low) / (self.high - self.low))
 
     def holds(self, value: Value) -> bool:
@@ -187,6 +191,7 @@ class DesignSpace:
         self.parameters = tuple(_parameters(self.input_shape[-1] == 3, max_blocks, tuple(weight_bits)))
         self._index = {parameter.name: i for i, parameter in enumerate(self.parameters)}
         self._judged: dict[Candidate, tuple[Network | None, str | None]] = {}
+        self._rows: dict[Candidate, tuple[np.ndarray, np.ndarray]] = {}
 
     def parameter(self, name: str) -> Parameter:
         return self.parameters[self._index[name]]
@@ -421,7 +426,7 @@ class DesignSpace:
 
     def _judge(self, candidate: Candidate) -> tuple[Network | None, str | None]:
         # Dropout is the only part of the training that a network shows, and it changes no shape.
-        key = replace(candidate, training=_NO_TRAINING)
+        key = candidate.architecture
         if key not in self._judged:
             if len(self._judged) >= _REMEMBERED:
                 self._judged.clear()
@@ -437,18 +442,26 @@ class DesignSpace:
 
     def encode(self, candidates: Sequence[Candidate]) -> Encoded:
         """The candidates' parameters and features; every candidate must have a network."""
-        unit = np.zeros((len(candidates), self.dimensions))
-        active = np.zeros((len(candidates), self.dimensions), bool)
-        linear = self._index["linear_depthwise"]
-        for row, candidate in enumerate(candidates):
-            for name, value in self.values(candidate).items():
-                column = self._index[name]
-                unit[row, column] = self.parameters[column].unit(value)
-                active[row, column] = True
-            active[row, linear] = _has_depthwise(candidate)
-        unit[~active] = 0.0
+        rows = [self._row(candidate) for candidate in candidates]
+        unit = np.array([unit for unit, _ in rows], float).reshape(-1, self.dimensions)
+        active = np.array([active for _, active in rows], bool).reshape(-1, self.dimensions)
         features = np.array([self._features(candidate) for candidate in candidates]).reshape(len(candidates), -1)
         return Encoded(unit, active, features)
+
+    def _row(self, candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:
+        """One candidate's `unit` and `active`."""
+        if candidate not in self._rows:
+            if len(self._rows) >= _REMEMBERED:
+                self._rows.clear()
+            unit, active = np.zeros(self.dimensions), np.zeros(self.dimensions, bool)
+            for name, value in self.values(candidate).items():
+                column = self._index[name]
+                unit[column] = self.parameters[column].unit(value)
+                active[column] = True
+            active[self._index["linear_depthwise"]] = _has_depthwise(candidate)
+            unit[~active] = 0.0
+            self._rows[candidate] = unit, active
+        return self._rows[candidate]
 
     def _features(self, candidate: Candidate) -> tuple[float, ...]:
         """Numbers that tell a network's cost and capacity, whatever blocks it is made of; logarithms where sizes."""
@@ -472,8 +485,8 @@ class DesignSpace:
         return cached
 
 
-_NO_TRAINING = Training()
-# Networks that are kept, as most are asked for several times within a proposal; a long search must not grow with them.
+# Networks and encodings that are kept, as most are asked for several times within a proposal; a long search must not
+# grow with them.
 _REMEMBERED = 10_000
 # What each knob of pruning needs: it exists with these kinds of pruning only.
 _PRUNED = tuple(kind for kind in PRUNINGS if kind != "none")

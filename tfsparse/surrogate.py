@@ -32,10 +32,15 @@ from tfsparse.space import Encoded, Parameter
 _SQRT5 = np.sqrt(5.0)
 _JITTER = 1e-8
 _MAX_ITERATIONS = 40
+# A ten-thousandth more of a log posterior near a hundred is not worth another step.
+_TOLERANCE = 1e-6
 
 # Hyperparameters are learnt from at most so many observations, evenly picked: their cost grows with the cube of the
-# number, and more tell little more about them. The posterior takes all observations in.
+# number, and more tell little more about them. They are learnt anew whenever so many have come; what was learnt from
+# the same numbers is remembered. The posterior takes all observations in.
 _LEARN_FROM = 160
+_LEARN_EVERY = 4
+_REMEMBERED = 16
 
 
 class Embedding:
@@ -120,28 +125,42 @@ class GaussianProcess:
         self._prior_deviation = Hyperparameters(np.full(groups, 1.25), np.ones(arcs), 1.0, 1.5, 1.5).flat()
         self.hyperparameters = Hyperparameters.unflat(self._prior_mean, groups)
 
-    def fit(self, encoded: Encoded, y: np.ndarray) -> GaussianProcess:
-        """Learn from candidates [N] and their objective's values y [N], two or more of them finite."""
-        y = np.asarray(y, float)
-        if len(y) != len(encoded) or not np.isfinite(y).all():
-            raise ValueError("every candidate needs one finite value")
+    def _standardise(self, encoded: Encoded, y: np.ndarray) -> np.ndarray:
         self._y_mean, self._y_scale = float(y.mean()), float(y.std()) or 1.0
-        standard = (y - self._y_mean) / self._y_scale
         self._feature_mean = encoded.features.mean(axis=0)
         # A feature that never changed so far must not blow up where it does.
         self._feature_scale = np.maximum(encoded.features.std(axis=0), 0.5)
+        return (y - self._y_mean) / self._y_scale
+
+    def learn(self, encoded: Encoded, y: np.ndarray) -> Hyperparameters:
+        """The most probable hyperparameters by candidates [N] and their values y [N]."""
         rows = np.unique(np.linspace(0, len(y) - 1, min(len(y), _LEARN_FROM)).astype(int))
-        self._learnt_from, self._learnt_y = encoded[rows], standard[rows]
-        with threadpool_limits(1, user_api="blas"):
+        encoded, y = encoded[rows], y[rows]
+        self._learnt_from, self._learnt_y = encoded, self._standardise(encoded, y)
+        key = b"".join(one.tobytes() for one in (encoded.unit, encoded.active, encoded.features, y))
+        if key not in _learnt:
             found = minimize(
                 self.loss,
                 self._prior_mean,
                 jac=True,
                 method="L-BFGS-B",
                 bounds=[(m - 4 * s, m + 4 * s) for m, s in zip(self._prior_mean, self._prior_deviation, strict=True)],
-                options={"maxiter": _MAX_ITERATIONS},
+                options={"maxiter": _MAX_ITERATIONS, "ftol": _TOLERANCE},
             )
-            self.hyperparameters = Hyperparameters.unflat(found.x, self.embedding.groups)
+            _learnt[key] = Hyperparameters.unflat(found.x, self.embedding.groups)
+            while len(_learnt) > _REMEMBERED:
+                _learnt.pop(next(iter(_learnt)))
+        return _learnt[key]
+
+    def fit(self, encoded: Encoded, y: np.ndarray) -> GaussianProcess:
+        """Learn from candidates [N] and their objective's values y [N], two or more of them finite."""
+        y = np.asarray(y, float)
+        if len(y) != len(encoded) or not np.isfinite(y).all():
+            raise ValueError("every candidate needs one finite value")
+        learnt = len(y) - len(y) % _LEARN_EVERY if len(y) > _LEARN_EVERY else len(y)
+        with threadpool_limits(1, user_api="blas"):
+            self.hyperparameters = self.learn(encoded[:learnt], y[:learnt])
+            standard = self._standardise(encoded, y)
             z, linear, _ = self._embed(encoded, self.hyperparameters)
             self._z, self._linear = z, linear
             k = self._kernel(z, linear, z, linear)
@@ -222,6 +241,10 @@ class GaussianProcess:
         r = np.sqrt(squared)
         matern = (1 + _SQRT5 * r + 5 / 3 * squared) * np.exp(-_SQRT5 * r)
         return np.exp(self.hyperparameters.signal) * matern + linear1 @ linear2.T
+
+
+# Hyperparameters by the bytes that they were learnt from, the latest last.
+_learnt: dict[bytes, Hyperparameters] = {}
 
 
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

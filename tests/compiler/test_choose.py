@@ -44,7 +44,7 @@ def test_code_is_as_large_as_the_choice_thinks(tmp_path: Path) -> None:
         measured = text_size(compile_model(tflite, tmp_path / f"{name}-{optimize}", optimize=optimize, formats=[name]))
         gaps.append(measured - expected)
     # What is the same in all cases, such as model_invoke, does not matter to the choice.
-    assert max(gaps) - min(gaps) < 120, dict(zip(cases, gaps, strict=True))
+    assert max(gaps) - min(gaps) < 160, dict(zip(cases, gaps, strict=True))
 
 
 @pytest.mark.parametrize("kind", ["sparse", "random", "few values"])

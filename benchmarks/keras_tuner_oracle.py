@@ -1,0 +1,58 @@
+"""Keras Tuner's Bayesian oracle, with its acquisition climbed by exact gradients.
+
+Keras Tuner climbs its upper confidence bound from fifty points with gradients by finite differences, a prediction for
+each of the space's dimensions: minutes for a search's proposals in a space of a hundred. The same bound, the same
+Gaussian process, start points and optimiser are used here, with the bound's gradient as a formula; the process's one
+length scale is learnt from 3 start points in place of 21.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.optimize
+from keras_tuner.engine import trial as kt_trial
+from keras_tuner.oracles import BayesianOptimizationOracle
+from scipy.linalg import solve_triangular
+
+_SQRT5 = np.sqrt(5.0)
+
+
+class ExactGradients(BayesianOptimizationOracle):
+    """Proposes what the oracle that it is made of would propose, sooner."""
+
+    def _make_gpr(self):
+        process = super()._make_gpr()
+        process.n_restarts_optimizer = 2
+        return process
+
+    def populate_space(self, trial_id: str) -> dict:
+        completed = [trial for trial in self.trials.values() if trial.status == kt_trial.TrialStatus.COMPLETED]
+        if len(completed) < self.num_initial_points:
+            return self._random_populate_space()
+        self.gpr.fit(*self._vectorize_trials())
+        bounds = self._get_hp_bounds()
+        starts = self._random_state.uniform(bounds[:, 0], bounds[:, 1], size=(50, len(bounds)))
+        found = [
+            scipy.optimize.minimize(self.bound, x0=start, jac=True, bounds=bounds, method="L-BFGS-B")
+            for start in starts
+        ]
+        best = min(found, key=lambda one: one.fun)
+        return {"status": kt_trial.TrialStatus.RUNNING, "values": self._vector_to_values(best.x)}
+
+    def bound(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """The lower confidence bound at x [D], and its gradient [D]."""
+        process = self.gpr
+        scale = process.kernel_.length_scale
+        apart = (x - process.X_train_) / scale
+        r = np.sqrt((apart**2).sum(axis=1))
+        decay = np.exp(-_SQRT5 * r)
+        k = (1 + _SQRT5 * r + 5 / 3 * r**2) * decay
+        # Matern 5/2 by x: -5/3 (1 + sqrt5 r) exp(-sqrt5 r) (x - x_i) / scale^2.
+        slope = (-5 / 3 * (1 + _SQRT5 * r) * decay)[:, None] * apart / scale
+        half = solve_triangular(process.L_, k, lower=True)
+        deviation = np.sqrt(max(1.0 - half @ half, 1e-12))
+        by_variance = -2 * solve_triangular(process.L_, half, lower=True, trans=1) @ slope
+        mean = k @ process.alpha_
+        gradient = process.alpha_ @ slope - self.beta * by_variance / (2 * deviation)
+        value = (mean - self.beta * deviation) * process._y_train_std + process._y_train_mean
+        return float(value), gradient * process._y_train_std
