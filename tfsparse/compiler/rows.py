@@ -341,32 +341,54 @@ def row_layers(network: Network) -> frozenset[int]:
 
 
 def simulate(
-    network: Network, streamed: frozenset[int] = frozenset(), fed: bool = False, breaks: Sequence[int] = ()
+    network: Network,
+    streamed: frozenset[int] = frozenset(),
+    fed: bool = False,
+    breaks: Sequence[int] = (),
+    most: int | None = None,
 ) -> Flow | None:
     """The flow with these layers streamed; None where the C code's way to choose the next row does not carry it.
 
-    breaks: layers that begin a segment, which waits for all layers before it.
+    breaks: layers that begin a segment, which waits for all layers before it. most: bytes alive at a time beyond which
+    the flow is of no use; None then, too.
     """
     layers = tuple(layer if i in streamed else regroup_pointwise(layer) for i, layer in enumerate(network.layers))
     network = replace(network, layers=layers)
     if fed and len(network.inputs) > 1:
         return None
     if not streamed and not fed:
-        run = _Simulation(network, streamed, fed)
-        for value in run.inputs:
-            run.record(-1, value, run.size[value], {})
-        for i in range(len(layers)):
-            run.run_whole(i)
-        return _flow(run, ())
+        return _flow(_run_whole(network), ())
     starts = [max((b for b in breaks if b <= i), default=0) for i in range(len(layers))]
     for sources in _sources(network, starts):
         run = _Simulation(network, streamed, fed)
         entries = [run.entry(i, source, starts[i]) for i, source in enumerate(sources)]
         if max(len(entries), *(max(e.rows, e.in_rows, e.first) for e in entries)) > _LARGEST_COUNT:
             return None
+        if most is not None:  # found out without the steps in half the time
+            probe = _Simulation(network, streamed, fed, keep=False)
+            if not probe.run(entries):
+                continue
+            if probe.peak > most:
+                return None
         if run.run(entries):
             return _flow(run, tuple(entries))
     return None
+
+
+def _run_whole(network: Network, keep: bool = True) -> _Simulation:
+    """All layers one after the other."""
+    run = _Simulation(network, frozenset(), False, keep=keep)
+    for value in run.inputs:
+        run.record(-1, value, run.size[value], {})
+    for i in range(len(network.layers)):
+        run.run_whole(i)
+    return run
+
+
+def whole_peak(network: Network) -> int:
+    """The most bytes alive at a time where nothing is streamed."""
+    layers = tuple(map(regroup_pointwise, network.layers))
+    return _run_whole(replace(network, layers=layers), keep=False).peak
 
 
 def segment_peak(network: Network, start: int, end: int, fed: bool) -> int | None:

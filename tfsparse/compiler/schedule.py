@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from tfsparse.compiler.layers import Network
-from tfsparse.compiler.rows import Flow, height_of, row_layers, row_work, segment_peak, simulate
+from tfsparse.compiler.rows import Flow, height_of, row_layers, row_work, segment_peak, simulate, whole_peak
 from tfsparse.compiler.slots import place_rows
 
 # Bytes of RAM that streaming must save at least: it takes some 250 bytes of flash, and a row at a time is slower.
@@ -120,9 +120,11 @@ def _stretches(network: Network, fed: bool) -> Iterator[frozenset[int]]:
                 yield frozenset(range(start, end + 1))
 
 
-def _segments(network: Network, fed: bool) -> tuple[int, ...] | None:
-    """The layers with which segments begin that keep the fewest bytes alive: within a segment rows are streamed, and
-    the next one waits until it is done. By dynamic programming, as segments do not see each other.
+def _segments(network: Network, fed: bool) -> tuple[int, tuple[int, ...]] | None:
+    """The fewest bytes alive at a time, and the layers with which segments begin that achieve it.
+
+    Within a segment rows are streamed, and the next one waits until it is done. By dynamic programming, as segments do
+    not see each other.
 
     None where there are too many layers or rows, or some layer cannot be run so.
     """
@@ -141,13 +143,15 @@ def _segments(network: Network, fed: bool) -> tuple[int, ...] | None:
                 continue
             found = (max(before[0], peak), before[1] + peak, (*before[2], start))
             best[end] = found if best[end] is None else min(best[end], found)
-    return best[count][2] if best[count] else None
+    return (best[count][0], best[count][2]) if best[count] else None
 
 
-def plan_rows(network: Network, fed: bool) -> tuple[Flow, Plan] | None:
-    """A plan in which rows lie anywhere; None where there is none."""
+def plan_rows(network: Network, fed: bool, most: int | None = None) -> tuple[Flow, Plan] | None:
+    """A plan in which rows lie anywhere; None where there is none, or none of at most `most` bytes."""
     streamed = row_layers(network)
-    breaks = _segments(network, fed) if streamed or fed else None
+    peak, breaks = (_segments(network, fed) if streamed or fed else None) or (0, None)
+    if most is not None and peak > most:
+        return None
     flow = None if breaks is None else simulate(network, streamed, fed, breaks)
     if flow is None:
         return None
@@ -170,7 +174,7 @@ def _go_at_once(network: Network, layers: Sequence[int], plan: Plan, room: int) 
     """The network with as many of the layers run at once as `room` bytes of arena allow; None where that fails."""
     chosen: list[int] = []
     for i in layers:
-        if simulate(_at_once(network, [*chosen, i])).peak <= room:
+        if whole_peak(_at_once(network, [*chosen, i])) <= room:
             chosen.append(i)
     flow = simulate(_at_once(network, chosen))
     better = plan_flow(flow)
@@ -197,7 +201,8 @@ def _plan_network(network: Network, optimize: str, fed: bool) -> tuple[Flow, Pla
     best, best_plan = plain, plan_flow(plain)
     cost = best_plan.size - (0 if fed else _WORTH_STREAMING[optimize])
     extra = _FLOW_STACK + len(network.layers) + 1
-    flows = [flow for streamed in _stretches(network, fed) if (flow := simulate(network, streamed, fed)) is not None]
+    found = (simulate(network, streamed, fed, most=cost - extra * (not fed)) for streamed in _stretches(network, fed))
+    flows = [flow for flow in found if flow is not None]
     for flow in sorted(flows, key=lambda flow: (flow.bound, len(flow.streamed)))[:12]:
         if flow.bound + extra * (not fed) >= cost:
             break
@@ -207,8 +212,9 @@ def _plan_network(network: Network, optimize: str, fed: bool) -> tuple[Flow, Pla
     if best is not plain:
         best_plan = plan_flow(best)
         cost = best_plan.size + extra * (not fed)
-    rows = plan_rows(network, fed)
     # A table of places costs flash.
-    if rows is not None and rows[1].size + extra * (not fed) + _WORTH_TABLES <= cost:
+    most = cost - extra * (not fed) - _WORTH_TABLES
+    rows = plan_rows(network, fed, most)
+    if rows is not None and rows[1].size <= most:
         return rows
     return best, best_plan

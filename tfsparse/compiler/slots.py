@@ -82,7 +82,7 @@ def scattered(flow: Flow) -> frozenset[int]:
     return frozenset(found)
 
 
-def _pieces(flow: Flow) -> list[Piece]:
+def _pieces(flow: Flow, loose: frozenset[int]) -> list[Piece]:
     """In the order in which they come to life."""
     network = flow.network
     first: dict[tuple[int, int], int] = {}
@@ -95,7 +95,6 @@ def _pieces(flow: Flow) -> list[Piece]:
             pitch = flow.row_size(value)
             for row in range(low // pitch, -(-high // pitch)):
                 last[value, row] = t
-    loose = scattered(flow)
     pieces = []
     for value in flow.spans:
         size = flow.row_size(value)
@@ -207,7 +206,16 @@ class Slots:
 
 def place_rows(flow: Flow, tries: int = 16) -> Slots:
     """The smallest of some plans; `flow.peak` is what none can do without."""
-    pieces = _pieces(flow)
+    whole = _place_all(flow, frozenset(), tries)  # no tables: where that is as good, it is better
+    loose = scattered(flow)
+    if not loose or whole.size <= flow.peak:
+        return whole
+    return min(whole, _place_all(flow, loose, tries), key=lambda slots: slots.size)
+
+
+def _place_all(flow: Flow, loose: frozenset[int], tries: int) -> Slots:
+    """loose: the values whose rows may lie anywhere."""
+    pieces = _pieces(flow, loose)
     _link(flow, pieces)
     by_size = sorted(pieces, key=lambda piece: -piece.size)
     best: dict[tuple[int, int], int] = {}
@@ -223,7 +231,6 @@ def place_rows(flow: Flow, tries: int = 16) -> Slots:
             # What did not fit gets its place earlier.
             n = order.index(top)
             order.insert(n // 2 if turn % 2 else 0, order.pop(n))
-    loose = scattered(flow)
     offsets = {value: at for (value, row), at in best.items() if row == 0}
     rows = {v: tuple(best.get((v, row), 0) for row in range(height_of(flow.network, v))) for v in loose}
     return Slots(offsets, rows, size)
