@@ -23,10 +23,10 @@ OUT ?= runs/$(DATASET)
 # An interrupted run goes on where it stopped.
 RESUME = $(if $(wildcard $(OUT)/trials.jsonl),--resume)
 
-.PHONY: help setup search test tflm lint clean
+.PHONY: help setup search test tflm bench lint verify-results clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 setup: $(VENV)/.ready  ## Debian packages, .venv, pinned requirements
 
@@ -36,12 +36,19 @@ search: setup  ## the main job: digits on the emulated STM32F405 (DATASET=, OUT=
 tflm: setup  ## TFLite Micro, for `python -m hil.measure --runtime tflm`
 	$(BIN)/python -m hil.tflm
 
+bench: tflm  ## our runtime beside TFLite Micro: flash, RAM, instructions; seconds a measurement
+	$(BIN)/python -m benchmarks.runtimes
+	$(BIN)/python -m benchmarks.measurement
+
 test: tflm lint  ## all tests, slow ones included (ARGS= goes to pytest)
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: setup  ## ruff: errors and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+verify-results: setup  ## every network of results/ measured again (ARGS="--data-dir DIR")
+	$(BIN)/python -m results.verify $(ARGS)
 
 clean:  ## remove builds and caches, keep .venv and runs
 	rm -rf .pio .cache build .pytest_cache .ruff_cache .hypothesis

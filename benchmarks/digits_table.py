@@ -38,6 +38,15 @@ POPULATION = 16
 TOURNAMENT = 5
 REPEAT = 15
 
+TABLE_BLOCKS = 4
+TABLE_BITS = (8,)
+
+
+def table_space(shape: tuple[int, ...], classes: int) -> DesignSpace:
+    """The part of the design space that the table is of."""
+    budgets = Budgets(flash=1024 * 1024, ram=128 * 1024)
+    return DesignSpace(shape, classes, budgets, max_blocks=TABLE_BLOCKS, weight_bits=TABLE_BITS)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -130,7 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     dataset = load("digits", None)
-    space = DesignSpace(tuple(dataset.shape), len(dataset.class_names), Budgets(flash=1024 * 1024, ram=128 * 1024))
+    space = table_space(tuple(dataset.shape), len(dataset.class_names))
     rows = read_table(options.out) if options.out.exists() else []
     if not rows:
         with options.out.open("w", newline="") as file:

@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.cells import ROOT, Cells, fingerprint
-from benchmarks.digits_table import TABLE, read_table
+from benchmarks.digits_table import TABLE, read_table, table_space
 from tfsparse.budgets import Budgets
 from tfsparse.candidate import Candidate
 from tfsparse.errors import run_cli
@@ -41,9 +41,8 @@ from tfsparse.morphism import FAMILIES, neighbour
 from tfsparse.objectives import Objectives
 from tfsparse.pareto import hypervolume, non_dominated
 from tfsparse.proposals import Observation, Proposal, Proposer, start_trials
-from tfsparse.space import DesignSpace
 
-SPACE = DesignSpace((8, 8, 1), 10, Budgets(flash=1024 * 1024, ram=128 * 1024))
+SPACE = table_space((8, 8, 1), 10)
 NEVER = 2.0
 
 

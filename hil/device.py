@@ -53,6 +53,7 @@ class Memory:
     runtime: str
     input: int
     output: int
+    row: int  # of the input, where the model takes it row by row and never holds it all; else 0
     arena: int
     payload: int
     stack_size: int
@@ -202,7 +203,7 @@ class Device:
     def _checked(self, text: str) -> list[str]:
         """The reply to one of our own commands, which ends with a checksum; damaged, it is asked again."""
         error: DeviceError | None = None
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
                 *lines, last = self.command(text) or [""]
             except (SilenceError, RefusedError) as caught:
@@ -211,6 +212,8 @@ class Device:
                 continue
             crc = binascii.crc_hqx("".join(line + "\r\n" for line in lines).encode("ascii", "replace"), 0xFFFF)
             if last == f"m-crc-{crc}":
+                if attempt:
+                    self.settle()  # a second reply may be on its way, which would pass for the next command's
                 return lines
         if isinstance(error, RefusedError):
             raise error
@@ -250,12 +253,15 @@ class Device:
         for _ in range(ATTEMPTS):
             try:
                 return self._load(data)
-            except SilenceError:
-                # Bytes were lost and the firmware still waits for the rest of a block.
-                self.settle()
             except RefusedError as error:
-                if "checksum" not in error.reason:
+                if "The buffer holds" in error.reason:
                     raise
+            except FaultError:
+                raise
+            except DeviceError:
+                pass
+            # Bytes were lost and the firmware still waits for the rest of a block, or a command was damaged.
+            self.settle()
         raise DeviceError(f"{self.name} lost bytes of the input {ATTEMPTS} times in a row; check the cable")
 
     def _load(self, data: bytes) -> None:

@@ -33,6 +33,13 @@ class Image:
     slot_model: int = 0  # bytes of the model in it
     kernels: int | None = None  # flash of the kernels, where they can be told apart
     slot_crc: int | None = None
+    by_rows: bool = False
+
+    @property
+    def settings(self) -> str:
+        """What `pio run` is told, beside the model, to build this image."""
+        runtime = "" if self.runtime == "sparse" else f"TFSPARSE_RUNTIME={self.runtime} "
+        return runtime + ("TFSPARSE_BY_ROWS=yes " if self.by_rows else "")
 
     def check_slot(self, memory: Memory, target: str, tflite: Path) -> None:
         """The device must hold this very model, and be able to run it."""
@@ -46,8 +53,9 @@ class Image:
         """What the device tells of its model must be what was built."""
         # The arena of TFLite Micro is planned on the device; ours is planned by the compiler.
         arena = memory.arena if self.slot else compiled.arena
-        told = (memory.runtime, memory.input, memory.output, memory.arena, memory.payload)
-        planned = (self.runtime, compiled.input_size, compiled.output_size, arena, self.payload)
+        told = (memory.runtime, memory.input, memory.row, memory.output, memory.arena, memory.payload)
+        row = 0 if self.slot else compiled.row_size
+        planned = (self.runtime, compiled.input_size, row, compiled.output_size, arena, self.payload)
         if told != planned:
             raise MeasurementError(f"the device tells {told} of its model and the plan is {planned}: they must agree")
 
@@ -94,7 +102,7 @@ class ImageBuilder:
         elf = self._builder.build(folder / "firmware.elf", "sparse", source)
         footprint = read_footprint(elf)
         check_image(footprint, compiled)
-        return Image("sparse", elf, footprint, compiled.payload)
+        return Image("sparse", elf, footprint, compiled.payload, by_rows=compiled.row_size > 0)
 
     def _tflm(self, content: bytes, compiled: CompiledModel, name: str, folder: Path) -> Image:
         """TFLite Micro and the kernels that the model needs, made once a set of operators; the model in its slot."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from hil.measurement import ROWS as BY_ROWS
 from hil.measurement import Measurement, MeasurementError
 from hil.measurer import EMULATOR, Measurer, measure_running
 from hil.recipe import DEFAULT_BOARD
@@ -72,6 +73,11 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--runtime", default="sparse", help="sparse (default), tflm (TFLite Micro), or tflm,sparse: side by side"
     )
+    arguments.add_argument(
+        "--by-rows",
+        action="store_true",
+        help="feed the input row by row: the model never holds all of it (sparse only)",
+    )
     arguments.add_argument("--name", default="model", help="what the firmware calls the model (default: model)")
     arguments.add_argument("--repeat", type=int, default=1, metavar="N", help="measure N times and compare")
     arguments.add_argument("--list", action="store_true", help="show ports, emulators that run, and boards")
@@ -92,6 +98,8 @@ def main() -> int:
         raise UserError("--labels needs --inputs")
     if options.upload and not options.model:
         raise UserError("--upload needs the MODEL to flash")
+    if options.by_rows and not options.model:
+        raise UserError("--by-rows needs the MODEL; a firmware that runs already says itself how it is fed")
     if options.repeat < 1:
         raise UserError("--repeat takes a number of at least 1")
     measurements = _measure(options)
@@ -117,8 +125,13 @@ def _measure(options: argparse.Namespace) -> list[Measurement]:
     inputs = _load(options.inputs, "--inputs")
     labels = _load(options.labels, "--labels")
     found = []
-    for runtime in options.runtime.split(","):
-        with Measurer(options.port, runtime, _writable(cache), options.board, upload=options.upload) as measurer:
+    runtimes = options.runtime.split(",")
+    for runtime in runtimes:
+        # Side by side, tflm shows what feeding by rows, which it cannot, is worth.
+        by_rows = options.by_rows and (runtime == "sparse" or len(runtimes) == 1)
+        with Measurer(
+            options.port, runtime, _writable(cache), options.board, upload=options.upload, by_rows=by_rows
+        ) as measurer:
             measure = partial(measurer.measure, options.model, inputs, labels, name=options.name)
             if inputs is None:
                 found.append(_repeated(options.repeat, measure))
@@ -208,6 +221,9 @@ def _print_table(measurements: list[Measurement]) -> None:
             cells = ["-" if value is None else f"{value:,{'.3f' * (unit == 'ms')}} {unit}".strip() for value in values]
             table.add_row(name, *cells, *(_ratio(values[0], value) for value in values[1:]), meaning)
     gaps = ("",) * len(others)
+    if any(measurement.fed == BY_ROWS for measurement in measurements):
+        ways = ("by rows" if measurement.fed == BY_ROWS else measurement.fed for measurement in measurements)
+        table.add_row("fed", *ways, *gaps, "how it takes its input: ram_model holds all of it, or the rows needed")
     if first.accuracy is not None:
         shares = (f"{measurement.accuracy:.2%}" for measurement in measurements)
         table.add_row("accuracy", *shares, *gaps, f"on the device, {first.inputs} inputs")

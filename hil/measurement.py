@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ARENA_SYMBOL = "arena"
 DB_SYMBOL = "db_buffer"
+WHOLE, ROWS = "whole", "rows"
 COUNTED = ("nnz", "model_size_counted", "working_memory_1", "working_memory_2", "macs")
 
 
@@ -28,11 +29,14 @@ class Measurement:
 
     target: str
     runtime: str
+    fed: str  # how the model takes its input: WHOLE or by ROWS
     flash_total: int | None  # .isr_vector + .text + .rodata + .data
     flash_model: int | None  # flash_total minus the baseline's
     payload: int | None  # the model's constant tables
     ram_total: int | None  # .data + .bss + the stack's high-water mark during an inference
-    ram_model: int | None  # statics beyond the baseline's, without the harness's copy of the input, + stack
+    # Statics beyond the baseline's, without the harness's copy of the input, + stack. All of the input is in it, or,
+    # where it is fed by rows, those held at a time.
+    ram_model: int | None
     stack: int | None  # what an inference needs
     arena: int | None
     instructions: int | None  # of one inference; the largest of the inputs' (emulator only)
@@ -69,9 +73,9 @@ def check_image(image: Footprint, compiled: CompiledModel) -> None:
 
 
 def tables_size(image: Footprint, compiled: CompiledModel) -> int:
-    """Bytes of the model's constant tables in the image: the arrays that model.c names LAYER_role."""
+    """Bytes of the model's constant tables in the image: `streams`, and the arrays that model.c names LAYER_role."""
     layers = "|".join(re.escape(layer.name) for layer in compiled.layers)
-    table = re.compile(rf"({layers})_[a-z]+")
+    table = re.compile(rf"streams|({layers})_[a-z]+")
     return sum(s.size for s in image.symbols if s.is_object and s.section == ".rodata" and table.fullmatch(s.name))
 
 

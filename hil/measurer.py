@@ -12,9 +12,18 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hil.measurement import COUNTED, Measurement, MeasurementError, counted_figures, device_figures, figures_of
+from hil.measurement import (
+    COUNTED,
+    ROWS,
+    WHOLE,
+    Measurement,
+    MeasurementError,
+    counted_figures,
+    device_figures,
+    figures_of,
+)
 from tfsparse.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,6 +54,11 @@ class Measurer:
         workdir: for objects and images; by default a temporary folder that goes with the measurer.
         board: folder of firmware/boards; by default the emulated STM32F405, or what the device says it is.
         upload: flash the device behind a serial port with each model's image; else it must run it already.
+        by_rows: feed models their input row by row (runtime sparse only), so that they never hold it all.
+        formats: what the compiler may write weights as (`compiler.encode.FORMATS`); by default it chooses among all.
+        optimize: what the compiler goes for (`compiler.OPTIMIZE`).
+
+    Raises MeasurementError where there is no such runtime, or it cannot do that.
     """
 
     def __init__(
@@ -55,6 +69,9 @@ class Measurer:
         board: str | None = None,
         *,
         upload: bool = False,
+        by_rows: bool = False,
+        formats: tuple[str, ...] | None = None,
+        optimize: str | None = None,
     ):
         from hil.recipe import runtime_names
         from hil.targets import open_target
@@ -62,7 +79,13 @@ class Measurer:
         if runtime not in runtime_names() or runtime == "none":
             known = ", ".join(name for name in runtime_names() if name != "none")
             raise MeasurementError(f"there is no runtime '{runtime}'; use one of: {known}")
-        self.target, self.runtime = target, runtime
+        if by_rows and runtime != "sparse":
+            raise MeasurementError(
+                f"the runtime {runtime} takes its input as a whole; feed it by rows with the runtime sparse"
+            )
+        self.target, self.runtime, self.by_rows = target, runtime, by_rows
+        self._compiling: dict[str, Any] = {"by_rows": by_rows} | ({"formats": formats} if formats else {})
+        self._compiling |= {"optimize": optimize} if optimize else {}
         self._target = open_target(target, board, upload=upload)
         self._own = tempfile.TemporaryDirectory(prefix="hil-") if workdir is None else None
         self._workdir = Path(self._own.name) if self._own else Path(workdir)
@@ -131,7 +154,7 @@ class Measurer:
         self._workdir.mkdir(parents=True, exist_ok=True)
         _sweep(self._workdir)
         with tempfile.TemporaryDirectory(prefix="image-", dir=self._workdir) as folder:
-            compiled = compile_model(content, Path(folder) / "model", name=name)
+            compiled = compile_model(content, Path(folder) / "model", name=name, **self._compiling)
             check_ports(compiled)
             samples = _random_bytes(compiled.input_size) if inputs is None else quantize(np.asarray(inputs), compiled)
             if labels is not None:
@@ -148,6 +171,7 @@ class Measurer:
         return Measurement(
             target=self.target,
             runtime=self.runtime,
+            fed=ROWS if self.by_rows else WHOLE,
             **figures_of(image.footprint, baseline, run.memory, run.ticks, image.slot_model),
             payload=image.payload,
             arena=run.memory.arena,
@@ -221,7 +245,7 @@ def measure_running(url: str, images: Path, workdir: Path | None = None, board: 
                 memory = run.memory
             seconds = {"compile": 0.0, "measure": time.monotonic() - started}
     if model is not None and model.is_file():
-        with Measurer(url, memory.runtime, workdir, board) as measurer:
+        with Measurer(url, memory.runtime, workdir, board, by_rows=memory.row > 0) as measurer:
             return measurer.measure(model, name=name)
     figures: dict[str, int | None] = dict.fromkeys(("flash_total", "flash_model", "ram_total", "ram_model"))
     if elf:
@@ -232,6 +256,7 @@ def measure_running(url: str, images: Path, workdir: Path | None = None, board: 
     return Measurement(
         target=url,
         runtime=memory.runtime,
+        fed=ROWS if memory.row else WHOLE,
         **figures | device_figures(memory, ticks),
         payload=memory.payload,
         arena=memory.arena,

@@ -28,6 +28,7 @@ class Request:
     model: str  # path of a .tflite or of a folder with model.h; "": the baseline
     name: str  # what the firmware calls the model
     runtime: str
+    by_rows: bool = False
 
     @classmethod
     def of(cls, option: Any) -> Request:
@@ -36,7 +37,14 @@ class Request:
             model=os.environ.get("TFSPARSE_MODEL", option("custom_model", "")),
             name=os.environ.get("TFSPARSE_NAME") or option("custom_model_name", "model"),
             runtime=os.environ.get("TFSPARSE_RUNTIME") or option("custom_runtime", "sparse"),
+            by_rows=_yes_or_no(os.environ.get("TFSPARSE_BY_ROWS") or option("custom_by_rows", "no")),
         )
+
+
+def _yes_or_no(text: str) -> bool:
+    if text.lower() not in ("yes", "no", "1", "0"):
+        raise UserError(f"custom_by_rows and TFSPARSE_BY_ROWS take yes or no, not '{text}'")
+    return text.lower() in ("yes", "1")
 
 
 def image_recipe(board: str, request: Request, project: Path, build_dir: Path) -> Recipe:
@@ -52,11 +60,13 @@ def image_recipe(board: str, request: Request, project: Path, build_dir: Path) -
     path = project / request.model  # an absolute path stays as it is
     name = check_model_name(request.name)
     if request.runtime == TFLM:
+        if request.by_rows:
+            raise UserError("TFLite Micro takes its input as a whole; feed it by rows with the runtime sparse")
         if not path.is_file():
             raise UserError(f"there is no model {path}; the runtime tflm takes a .tflite")
         found = _tflm_recipe(board, path, name, build_dir)
     else:
-        source = model_source(path, build_dir / "model", name)
+        source = model_source(path, build_dir / "model", name, by_rows=request.by_rows)
         found = recipe(load_board(board), request.runtime, source.directory, source.sources)
     if path.is_file():
         shutil.copyfile(path, build_dir / MODEL_BESIDE)
@@ -79,7 +89,7 @@ def slot_beside(elf: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def model_source(model: Path, out: Path, name: str) -> ModelSource:
+def model_source(model: Path, out: Path, name: str, *, by_rows: bool = False) -> ModelSource:
     """The C of `model`; a .tflite is compiled into `out` under `name`, a folder of C has a name already."""
     if model.is_dir():
         return ModelSource.in_folder(model)
@@ -91,7 +101,7 @@ def model_source(model: Path, out: Path, name: str) -> ModelSource:
         raise UserError(
             f"this Python cannot compile models ({error}); run PlatformIO from the project's environment: .venv/bin/pio"
         ) from error
-    compiled = compile_model(model, out, name=name)
+    compiled = compile_model(model, out, name=name, by_rows=by_rows)
     check_ports(compiled)
     return ModelSource(compiled.directory, compiled.sources)
 

@@ -30,13 +30,16 @@ class MeasurerPool:
     Args:
         targets: names as `hil.targets` has them, such as ("/dev/ttyACM0", "/dev/ttyACM1"). They must be of one board,
             as the figures of different chips cannot be compared.
-        runtime, workdir, upload: as for `Measurer`.
+        runtime, workdir, upload, by_rows: as for `Measurer`.
     """
 
-    def __init__(self, targets: tuple[str, ...], runtime: str, workdir: Path, *, upload: bool = False):
+    def __init__(
+        self, targets: tuple[str, ...], runtime: str, workdir: Path, *, upload: bool = False, by_rows: bool = False
+    ):
         self.target = ",".join(targets)
         self._measurers = [
-            Measurer(target, runtime, workdir / str(number), upload=upload) for number, target in enumerate(targets)
+            Measurer(target, runtime, workdir / str(number), upload=upload, by_rows=by_rows)
+            for number, target in enumerate(targets)
         ]
         self._strikes = dict.fromkeys(self._measurers, 0)
 
@@ -89,9 +92,11 @@ class MeasurerPool:
                 log.warning("%s is left out from now on: %s", measurer.target, error)
 
 
-def open_measurer(targets: str, runtime: str, workdir: Path, *, upload: bool = False) -> Measurer | MeasurerPool:
+def open_measurer(
+    targets: str, runtime: str, workdir: Path, *, upload: bool = False, by_rows: bool = False
+) -> Measurer | MeasurerPool:
     """A measurer on the targets of a list such as "emulator" or "/dev/ttyACM0,/dev/ttyACM1"."""
     names = target_names(targets)
     if len(names) == 1:
-        return Measurer(names[0], runtime, workdir, upload=upload)
-    return MeasurerPool(names, runtime, workdir, upload=upload)
+        return Measurer(names[0], runtime, workdir, upload=upload, by_rows=by_rows)
+    return MeasurerPool(names, runtime, workdir, upload=upload, by_rows=by_rows)

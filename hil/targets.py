@@ -167,16 +167,16 @@ def usb_serial(port: str) -> str | None:
 
 
 def _check(device: Device, image: Image, name: str, tflite: Path) -> None:
-    check_build(device.build_id(), image.footprint.build_id, name, tflite)
+    check_build(device.build_id(), image.footprint.build_id, name, f"{image.settings}TFSPARSE_MODEL={tflite}")
     image.check_slot(device.memory(), name, tflite)
 
 
-def check_build(found: str, wanted: str, target: str, tflite: Path) -> None:
-    """The device must run exactly the image whose ELF the sizes are read from."""
+def check_build(found: str, wanted: str, target: str, settings: str) -> None:
+    """The device must run exactly the image whose ELF the sizes are read from; `settings` make PlatformIO build it."""
     if found != wanted:
         raise MeasurementError(
-            f"{target} runs another firmware (build {found[:12]}) than the one with {tflite} (build {wanted[:12]}); "
-            f"upload it first: TFSPARSE_MODEL={tflite} pio run -t upload"
+            f"{target} runs another firmware (build {found[:12]}) than the one with this model (build {wanted[:12]}); "
+            f"upload it first: {settings} pio run -t upload"
         )
 
 

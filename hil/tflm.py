@@ -126,7 +126,7 @@ def _sources(root: Path) -> Sources:
         raise UserError(f"{root} lacks third-party code; run in it: make -f tensorflow/lite/micro/tools/make/Makefile "
                         "third_party_downloads")  # fmt: skip
     current = (micro / "micro_log.h").is_file()
-    kernels = [*micro.glob("kernels/*.cc"), lite / "kernels" / "kernel_util.cc"]
+    kernels = [*micro.glob("kernels/*.cc"), *lite.glob("kernels/kernel_util.cc")]
     if current:
         converter = root / "tensorflow" / "compiler" / "mlir" / "lite"
         framework = [
@@ -134,12 +134,15 @@ def _sources(root: Path) -> Sources:
             *micro.glob("arena_allocator/*.cc"),
             *micro.glob("memory_planner/*.cc"),
             *micro.glob("tflite_bridge/*.cc"),
+            *micro.glob("c/*.cc"),
             *lite.glob("core/api/*.cc"),
             *lite.glob("core/c/*.cc"),
             *converter.glob("core/api/*.cc"),
             *converter.glob("schema/schema_utils.cc"),
         ]
-        kernels += [*lite.glob("kernels/internal/*.cc"), *lite.glob("kernels/internal/reference/*.cc")]
+        # Checkouts of before 2026 have these two beside micro/, later ones in it; what is not there is not found.
+        for folder in (lite / "kernels" / "internal", micro / "kernels" / "internal"):
+            kernels += [*folder.glob("*.cc"), *folder.glob("reference/*.cc")]
     else:
         framework = [*micro.glob("*.cc"), *micro.glob("memory_planner/*.cc"), *lite.glob("core/api/*.cc")]
         framework.append(lite / "c" / "common.c")

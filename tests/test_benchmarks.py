@@ -2,16 +2,13 @@
 
 import json
 import os
-import sys
-from pathlib import Path
 
 import keras_tuner
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
+import support.repository  # noqa: F401
 from benchmarks import cells, claims, early_stopping
 from benchmarks import search as search_benchmark
 from benchmarks.digits_table import TABLE, Row, read_table

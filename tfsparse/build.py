@@ -83,6 +83,20 @@ def effective_kernel(network: Network, model: keras.Model, op: Op) -> np.ndarray
     return kernel * _input_scale(network, model, op, op.inputs[0])[:, None]
 
 
+def absorb_scales(network: Network, model: keras.Model) -> None:
+    """Multiply the scales of groups into the kernels that read them; from then on they are 1, or 0 where pruned, and
+    do not train. The model computes the same."""
+    scales = group_scales(model)
+    for op in network.ops:
+        if scales and op.kind in ("conv", "dense"):
+            layer = model.get_layer(op.name)
+            layer.kernel.assign(layer.kernel * _input_scale(network, model, op, op.inputs[0])[:, None])
+    for layer in scales:
+        kept = np.asarray(layer.effective_kernel()) != 0
+        layer.kernel.assign(kept.astype(np.float32))
+        layer.trainable = False
+
+
 def folded_weights(network: Network, model: keras.Model) -> dict[str, OpWeights]:
     """The training model's weights as inference uses them: pruned weights exactly zero, scales and batch normalisation
     folded."""

@@ -21,8 +21,11 @@ DOWNSAMPLINGS = ("stride", "max", "average")
 HEADS = ("flatten", "average", "depthwise")
 PRUNINGS = ("none", "unstructured", "structured", "both")
 SCHEDULES = ("cosine", "linear", "constant")
+WEIGHT_BITS = (3, 4, 6, 8)
+FULL_BITS = 8
+"""What int8 has anyway: nothing is rounded in training."""
 
-MAX_BLOCKS = 4
+MAX_BLOCKS = 6
 MAX_LAYERS = 3
 MAX_DENSE = 2
 
@@ -64,6 +67,7 @@ class Training:
     pruning phase). `pruning` is `unstructured` (single weights), `structured` (whole channels, units, and inputs of the
     first dense layer) or `both`, one after the other. A weight or group is pruned where log alpha exceeds its family's
     threshold. `distillation` is what a teacher's answers count for in the loss; the labels have the rest.
+    `weight_bits`: with fewer than 8 the weights are trained to lie on 2^bits - 1 levels (see `levels`).
     """
 
     learning_rate: float = 0.02
@@ -80,6 +84,7 @@ class Training:
     threshold_dense: float = 3.0
     threshold_group: float = 3.0
     distillation: float = 0.0
+    weight_bits: int = FULL_BITS
 
 
 @dataclass(frozen=True)

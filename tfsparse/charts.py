@@ -30,26 +30,26 @@ _COLOURS = {
     "#060606": "var(--page)",
     "#070707": "var(--inside)",
 }
-_INK, _FAINT, _LINE, _ACCENT, _BUDGET, _PAGE, _INSIDE = _COLOURS
+INK, FAINT, LINE, ACCENT, BUDGET, PAGE, INSIDE = _COLOURS
 _STAGES = {f"#1{i}1{i}1{i}": f"var(--stage{i})" for i in range(len(MARKERS))}
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tfsparse",
     "font.size": 9,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _FAINT,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
     "axes.facecolor": "none",
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "grid.color": _LINE,
+    "grid.color": LINE,
     "grid.linewidth": 0.6,
-    "xtick.color": _FAINT,
-    "ytick.color": _FAINT,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
 }
 
 
@@ -82,26 +82,26 @@ def front_chart(points: Sequence[Point], budget: float | None, *, name: str, x_l
     _bytes_axis(axes, x, budget)
     _error_axis(axes, y)
     if budget is not None:
-        axes.axvspan(axes.get_xlim()[0], budget, facecolor=_INSIDE, alpha=0.1, linewidth=0)
-        axes.axvline(budget, color=_BUDGET, linewidth=1.2, linestyle=(0, (4, 2)))
+        axes.axvspan(axes.get_xlim()[0], budget, facecolor=INSIDE, alpha=0.1, linewidth=0)
+        axes.axvline(budget, color=BUDGET, linewidth=1.2, linestyle=(0, (4, 2)))
         axes.annotate(
-            f"budget {_size(budget)}",
+            f"budget {size_text(budget)}",
             (budget, 1),
             xycoords=("data", "axes fraction"),
             xytext=(-3, -2),
             textcoords="offset points",
             ha="right",
             va="top",
-            color=_BUDGET,
+            color=BUDGET,
             fontsize=8,
         )
     inside = np.array([point.inside for point in points])
     corners = _front(x, np.where(inside | ~inside.any(), y, np.inf))
-    axes.step(x[corners], y[corners], where="post", color=_ACCENT, linewidth=1.3, zorder=2)
+    axes.step(x[corners], y[corners], where="post", color=ACCENT, linewidth=1.3, zorder=2)
     _scatter(axes, points)
     axes.set_xlabel(x_label)
     axes.set_ylabel("validation error")
-    return _svg(figure, points, name, f"validation error against {x_label}")
+    return svg_element(figure, points, name, f"validation error against {x_label}")
 
 
 def best_chart(points: Sequence[Point], best: Sequence[tuple[float, float]], *, name: str, label: str) -> str:
@@ -111,29 +111,29 @@ def best_chart(points: Sequence[Point], best: Sequence[tuple[float, float]], *, 
     if best:
         trials, errors = zip(*best, strict=True)
         last = max(point.x for point in points)
-        axes.step([*trials, last], [*errors, errors[-1]], where="post", color=_ACCENT, linewidth=1.5, zorder=2)
+        axes.step([*trials, last], [*errors, errors[-1]], where="post", color=ACCENT, linewidth=1.5, zorder=2)
     _scatter(axes, points)
     _trials_axis(axes)
     axes.set_ylabel("validation error")
-    return _svg(figure, points, name, label)
+    return svg_element(figure, points, name, label)
 
 
 def hypervolume_chart(trials: Sequence[int], volumes: Sequence[float], *, name: str) -> str:
     """Dominated share (0..1) of the box that the trials span, over trials, as SVG text."""
     figure, axes = _axes()
-    axes.fill_between(trials, volumes, step="post", facecolor=_ACCENT, alpha=0.15, linewidth=0)
-    axes.step(trials, volumes, where="post", color=_ACCENT, linewidth=1.5)
+    axes.fill_between(trials, volumes, step="post", facecolor=ACCENT, alpha=0.15, linewidth=0)
+    axes.step(trials, volumes, where="post", color=ACCENT, linewidth=1.5)
     axes.set_ylim(0, max(1e-9, *volumes) * 1.08)
     _trials_axis(axes)
     axes.set_ylabel("hypervolume")
-    return _svg(figure, (), name, "hypervolume over trials")
+    return svg_element(figure, (), name, "hypervolume over trials")
 
 
 def _axes():
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.0, 3.4), layout="constrained", facecolor="none")
         axes = figure.add_subplot()
         axes.tick_params(length=0)
@@ -151,7 +151,7 @@ def _scatter(axes, points: Sequence[Point]) -> None:
             s=52 if survivor else 30,
             marker=MARKERS[stage],
             color=list(_STAGES)[stage],
-            edgecolor=_INK if survivor else _PAGE,
+            edgecolor=INK if survivor else PAGE,
             linewidth=1.3 if survivor else 0.5,
             alpha=1 if survivor else 0.85 if some[0].inside else 0.4,
             zorder=4 if survivor else 3,
@@ -178,7 +178,7 @@ def _bytes_axis(axes, x: np.ndarray, budget: float | None) -> None:
     )
     axes.xaxis.set_major_locator(LogLocator(base=2, subs=subs, numticks=12))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _size(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_text(value)))
 
 
 def _error_axis(axes, y: np.ndarray) -> None:
@@ -214,16 +214,16 @@ def _front(x: np.ndarray, y: np.ndarray) -> list[int]:
     return corners
 
 
-def _size(value: float) -> str:
+def size_text(value: float) -> str:
     """Bytes as an axis shows them, in the kilobytes of 1,024 bytes that budgets are given in."""
     return f"{value:.0f} B" if value < 1024 else f"{value / 1024:.4g} kB"
 
 
-def _svg(figure, points: Sequence[Point], name: str, label: str) -> str:
+def svg_element(figure, points: Sequence[Point], name: str, label: str) -> str:
     """The figure as an inline SVG element that scales with the page; `name` keeps its ids apart from other charts'."""
     import matplotlib
 
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     for prefix, uri in (("", SVG), ("xlink", XLINK)):

@@ -66,8 +66,10 @@ class RayCluster:
     Raises `UserError` where Ray is not installed, there is no cluster at `address`, or it has no chip for `target`.
     """
 
-    def __init__(self, workers: int | None, address: str | None = None, *, target: str = "emulator"):
-        self._asked, self._address, self.target = workers, address, target
+    def __init__(
+        self, workers: int | None, address: str | None = None, *, target: str = "emulator", by_rows: bool = False
+    ):
+        self._asked, self._address, self.target, self.by_rows = workers, address, target, by_rows
 
     def __enter__(self) -> RayCluster:
         os.environ.update(_QUIET)
@@ -145,7 +147,7 @@ class RayCluster:
 
     def measurer(self) -> RemoteMeasurer:
         """Measures on a node of the cluster that has the target."""
-        return RemoteMeasurer(self.target)
+        return RemoteMeasurer(self.target, self.by_rows)
 
     def workers(self, evaluate_of: Callable[..., Evaluate], data: Any, **keywords: Any) -> RayWorkers:
         """Workers whose evaluation is evaluate_of(data, measurer=, **keywords), made anew in each task; `data` travels
@@ -239,8 +241,8 @@ def _run(job: Job, data: Any, evaluate_of: Callable[..., Evaluate], measurer, ke
 class RemoteMeasurer:
     """Has models measured on a node of the Ray cluster that has the target; like `hil.measure.Measurer`."""
 
-    def __init__(self, target: str):
-        self.target = target
+    def __init__(self, target: str, by_rows: bool = False):
+        self.target, self.by_rows = target, by_rows
 
     def measure(self, model: Path, inputs: np.ndarray | None = None):
         """The figures (`hil.measure.Measurement`) of an int8 .tflite. Raises what a measurer does, and `UserError`
@@ -249,7 +251,8 @@ class RemoteMeasurer:
 
         task = ray.remote(_measure).options(num_cpus=0, resources={resource_of(self.target): 1}, max_retries=RETRIES)
         try:
-            found = ray.get(task.remote(self.target, Path(model).read_bytes(), inputs), timeout=MEASUREMENT_SECONDS)
+            job = task.remote(self.target, self.by_rows, Path(model).read_bytes(), inputs)
+            found = ray.get(job, timeout=MEASUREMENT_SECONDS)
         except ray.exceptions.GetTimeoutError as error:
             raise UserError(
                 f"no node with the resource {resource_of(self.target)} answered for {MEASUREMENT_SECONDS} s: see to it "
@@ -260,28 +263,29 @@ class RemoteMeasurer:
         return found
 
 
-_measurers: dict[str, Any] = {}
+_measurers: dict[tuple[str, bool], Any] = {}
 
 
-def _measure(target: str, model: bytes, inputs: np.ndarray | None):
+def _measure(target: str, by_rows: bool, model: bytes, inputs: np.ndarray | None):
     """The task: what a measurer of this process finds, or the error that it raises (Ray would bury its sentence in a
     traceback)."""
     from hil.pool import open_measurer
 
-    if target not in _measurers:
+    key = target, by_rows
+    if key not in _measurers:
         import atexit
 
         folder = tempfile.TemporaryDirectory(prefix="tfsparse-")
         atexit.register(folder.cleanup)
-        _measurers[target] = open_measurer(target, "sparse", Path(folder.name), upload=True)
+        _measurers[key] = open_measurer(target, "sparse", Path(folder.name), upload=True, by_rows=by_rows)
     with tempfile.TemporaryDirectory(prefix="tfsparse-") as name:
         path = Path(name) / "model.tflite"
         path.write_bytes(model)
         try:
-            return _measurers[target].measure(path, inputs)
+            return _measurers[key].measure(path, inputs)
         except UserError as error:
             return error
         finally:
             if resource_of(target) == "board":
                 # A port can be held by one process at a time, and the next task may run in another.
-                _measurers.pop(target).close()
+                _measurers.pop(key).close()

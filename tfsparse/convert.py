@@ -10,10 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfsparse.build import channel_ranges, inference_model
+from tfsparse.candidate import FULL_BITS
 from tfsparse.network import WEIGHTED, Network
 from tfsparse.quiet import quietly
 from tfsparse.reference import Interpreter
 from tfsparse.rewrite import OpWeights, Weights, centre, equalise
+from tfsparse.shorten import shorten
 
 CALIBRATION_IMAGES = 200
 TOLERATED_LOSS = 0.005
@@ -21,6 +23,11 @@ TOLERATED_LOSS = 0.005
 
 # How far channel ranges are equalised; which is best depends on the net, and trying costs a conversion.
 STRENGTHS = (0.5, 1.0, 0.0)
+
+# Bits of a multiplier behind its leading one, tried in turn; the first that costs no more validation accuracy than this
+# is kept (of a small validation part, one image is allowed).
+SHORT_MANTISSAS = (4, 6, 8, None)
+SHORTENING_LOSS = 0.0005
 
 
 @dataclass(frozen=True)
@@ -33,32 +40,55 @@ class Converted:
 
 
 def to_int8(
-    network: Network, weights: Weights, calibration: np.ndarray, images: np.ndarray, labels: np.ndarray, floats: float
+    network: Network,
+    weights: Weights,
+    calibration: np.ndarray,
+    images: np.ndarray,
+    labels: np.ndarray,
+    floats: float,
+    *,
+    weight_bits: int = FULL_BITS,
 ) -> Converted:
     """The int8 model that loses least against the float accuracy `floats` on images [N, H, W, C] in 0..1.
 
     Rescalings are tried in turn until one is within `TOLERATED_LOSS`; `calibration` (training images) sets the ranges.
+    Then its multipliers are made as short as they can be without a loss.
     """
     best: Converted | None = None
-    for strength in STRENGTHS:
+    for strength in STRENGTHS if weight_bits == FULL_BITS else (None, 0.0):
         model = quantise(network, rescaled(network, weights, calibration, strength), calibration)
         accuracy = Interpreter(model).accuracy(images, labels)
         if best is None or accuracy > best.accuracy:
             best = Converted(model, accuracy, None)
         if accuracy >= floats - TOLERATED_LOSS:
-            return best
+            break
     assert best is not None
-    note = (
-        f"int8 costs {100 * (floats - best.accuracy):.1f} points on validation with each of {len(STRENGTHS)} rescalings"
-    )
-    return Converted(best.tflite, best.accuracy, note)
+    note = None
+    if best.accuracy < floats - TOLERATED_LOSS:
+        note = f"int8 costs {100 * (floats - best.accuracy):.1f} points on validation with each rescaling"
+    return replace(_shortened(best, images, labels, weight_bits), note=note)
 
 
-def rescaled(network: Network, weights: Weights, calibration: np.ndarray, strength: float) -> Weights:
-    """The float-exact rewrites that int8 asks for: absorb channel means, equalise channel ranges."""
+def _shortened(model: Converted, images: np.ndarray, labels: np.ndarray, weight_bits: int) -> Converted:
+    """The same with the shortest multipliers that cost next to nothing."""
+    for bits in SHORT_MANTISSAS:
+        short = shorten(model.tflite, bits, weight_bits)
+        accuracy = Interpreter(short).accuracy(images, labels)
+        if accuracy >= model.accuracy - max(SHORTENING_LOSS, 1.01 / len(labels)):
+            return Converted(short, accuracy, None)
+    return model
+
+
+def rescaled(network: Network, weights: Weights, calibration: np.ndarray, strength: float | None) -> Weights:
+    """The float-exact rewrites that int8 asks for: absorb channel means, equalise channel ranges.
+
+    Strength 0: as they are; None: means only, which leaves weights on the levels that they were trained on.
+    """
     if strength == 0:
         return weights
     weights = centre(network, weights, channel_ranges(network, weights, calibration))
+    if strength is None:
+        return weights
     return equalise(network, weights, channel_ranges(network, weights, calibration), strength)
 
 

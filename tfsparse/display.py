@@ -147,6 +147,7 @@ class LiveDisplay:
 
     def began(self, number: int, proposal: Proposal) -> None:
         self.status.began(number, proposal)
+        self._live.refresh()  # a quick trial, or a busy machine, may leave no time for a redrawing
 
     def progress(self, number: int, phase: str, fraction: float) -> None:
         self.status.progress(number, phase, fraction)

@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfsparse.augment import Augmentation
+from tfsparse.candidate import FULL_BITS
 from tfsparse.layers import (
     VARIATIONAL,
     GroupScale,
@@ -32,6 +33,7 @@ from tfsparse.layers import (
     variational_layers,
 )
 from tfsparse.layers.kl import kl_gradients
+from tfsparse.levels import channel_axes, rounded
 from tfsparse.schedule import Schedule
 
 EVALUATION_BATCH = 500
@@ -118,16 +120,19 @@ def fit(
     validate_every: int = 1,
     pooled_noise: bool = True,
     distillation: Distillation | None = None,
+    weight_bits: int = FULL_BITS,
 ) -> History:
     """Train `model` (images/255 to logits) on uint8 `images` [N, H, W, C] and integer `labels` [N], and on a teacher's
-    answers to the images where `distillation` has them.
+    answers to the images where `distillation` has them. With fewer than 8 `weight_bits` the model computes with kernels
+    rounded to so few levels (`levels.rounded`), and is left with such.
 
     The model's layers stay in the phases they are in. `progress` is called after every epoch, and ends training by
     returning True. Validation is evaluated every `validate_every` epochs and after the last. The same seed, weights
     and data give the same result on one thread. Raises TrainingDiverged, and leaves the weights as they were at the
     last evaluation, or at the start.
     """
-    trainer = Trainer(model, images, labels, schedule, augmentation or Augmentation(), seed, pooled_noise, distillation)
+    augmentation = augmentation or Augmentation()
+    trainer = Trainer(model, images, labels, schedule, augmentation, seed, pooled_noise, distillation, weight_bits)
     evaluator = Evaluator(model) if validation is not None else None
     if validation is not None:
         validation = tf.convert_to_tensor(validation[0]), tf.convert_to_tensor(validation[1])
@@ -194,8 +199,10 @@ class Trainer:
         seed: int,
         pooled_noise: bool = True,
         distillation: Distillation | None = None,
+        weight_bits: int = FULL_BITS,
     ):
         start = time.perf_counter()
+        self.weight_bits = weight_bits
         self.distillation = distillation if distillation is not None and distillation.weight > 0 else None
         self.taught = self._teachers_answers(len(images))
         self.model, self.schedule, self.augmentation = model, schedule, augmentation
@@ -243,7 +250,7 @@ class Trainer:
         for group in self.groups:
             for variable, value in zip(group.variables, group.parts(group.values.read_value()), strict=True):
                 constrained = variable.constraint(value) if variable.constraint is not None else value
-                variable.assign(constrained)
+                variable.assign(self._rounded(variable, constrained))
         for variable, value in zip(self.model.non_trainable_variables, self.state, strict=True):
             variable.assign(value)
 
@@ -277,6 +284,8 @@ class Trainer:
         self.groups = [main, _Group(variances)] if variances else [main]
         for group in self.groups:
             group.add_slots(2 if self.schedule.optimiser == "adamw" else 1)
+        # Kernels that are noisy are not rounded: noise is more than a level apart.
+        self.axes = channel_axes(self.model) if self.weight_bits < FULL_BITS and not noisy else {}
         place = {id(v): (g, i) for g, group in enumerate(self.groups) for i, v in enumerate(group.variables)}
         self.places = [place[id(variable)] for variable in trainable]
         for number, variable in enumerate(self.model.non_trainable_variables):
@@ -324,7 +333,9 @@ class Trainer:
     def _step(self, images, labels, taught, rates, noise, state):
         flats = [group.values.read_value() for group in self.groups]
         parts = [group.parts(flat) for group, flat in zip(self.groups, flats, strict=True)]
-        values = [parts[group][index] for group, index in self.places]
+        values = [
+            self._rounded(self.groups[group].variables[index], parts[group][index]) for group, index in self.places
+        ]
         # The model's own order of variables is the order in which it hands out their values.
         with training_context(TrainingContext(noise=noise, layers_add_kl=False)):
             logits, state, penalties = self.model.stateless_call(
@@ -349,6 +360,11 @@ class Trainer:
             self._update(group, flat, gradient, rates, 1.0 if number == 0 else self.schedule.variance_rate)
         right = tf.reduce_sum(tf.cast(tf.math.in_top_k(labels, logits, 1), tf.float32))
         return loss, right, state
+
+    def _rounded(self, variable: keras.Variable, value: tf.Tensor) -> tf.Tensor:
+        """A variable's value as the model is to compute with it."""
+        axis = self.axes.get(id(variable))
+        return value if axis is None else rounded(value, self.weight_bits, axis)
 
     def _cross_entropy(self, logits, labels):
         smoothing = self.schedule.label_smoothing

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from tfsparse.candidate import MAX_BLOCKS, MAX_DENSE, MAX_LAYERS, Block, Candidate, Layer, Training
+from tfsparse.candidate import MAX_DENSE, MAX_LAYERS, Block, Candidate, Layer, Training
 from tfsparse.space import DesignSpace, Parameter
 
 
@@ -93,7 +93,7 @@ def _layers(candidate: Candidate) -> list[tuple[int, int]]:
 
 
 def _add_block(space: DesignSpace, candidate: Candidate, rng: np.random.Generator) -> Candidate | None:
-    if len(candidate.blocks) == MAX_BLOCKS:
+    if len(candidate.blocks) == space.max_blocks:
         return None
     at = int(rng.integers(len(candidate.blocks)))
     block = candidate.blocks[at]

@@ -103,10 +103,35 @@ class Network:
                 total += positions * prod(self.kernel_shape(op))
         return total
 
+    def least_memory(self, by_rows: bool) -> int:
+        """Bytes that int8 execution holds at least where layers pass rows on as soon as they are made: the most that a
+        single layer needs at a time. `by_rows`: the image itself comes row by row, too, else all of it is there before
+        the first layer begins.
+
+        A convolution needs a window's rows and makes one, which may begin in a row that dies; a dense layer, and a
+        pooling into a single row, read all that comes before them.
+        """
+        needs = [0]
+        for op in self.ops:
+            if op.kind in ("input", "flatten", "concat"):
+                continue
+            source, made = self.shapes[op.inputs[0]], self.shapes[op.name]
+            if op.kind == "dense":
+                needs.append(prod(source) + prod(made))
+                continue
+            row, new = prod(source[1:]), prod(made[1:])
+            if (op.inputs[0] == self.ops[0].name and not by_rows) or (op.kind in POOLS and made[0] == 1):
+                rows = source[0]
+            else:
+                rows = min(op.kernel[0], source[0]) if op.kind in ("conv", "depthwise") else 1
+            needs.append(rows * row + new - min(row, new))
+        return max(needs)
+
     @property
     def memory_bound(self) -> int:
         """Bytes that layer-wise int8 execution holds at least: max over ops of inputs + output (flattening is free, and
-        an addition writes over one of its inputs). Pruning whole channels can lower it, row streaming as well."""
+        an addition writes over one of its inputs). Pruning whole channels can lower it, passing on rows as well: see
+        `least_memory`."""
         needs = [0]
         for op in self.ops:
             if op.kind in ("input", "flatten"):

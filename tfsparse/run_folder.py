@@ -153,9 +153,10 @@ class Settings:
     command: str
     data_note: str = ""
     board: str = "stm32f405_qemu"  # behind the target: figures of different chips cannot be compared
+    by_rows: bool = False  # models are fed their input row by row: nor can those of both ways
     format: int = FORMAT
 
-    IDENTITY = ("dataset", "rule", "data_shape", "classes", "budgets", "seed", "board")
+    IDENTITY = ("dataset", "rule", "data_shape", "classes", "budgets", "seed", "board", "by_rows")
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "data_shape": list(self.data_shape), "budgets": self.budgets.to_json()}

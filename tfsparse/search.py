@@ -57,10 +57,14 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--dataset", required=True, metavar="D", help="a data set's name, or a folder of images by class")
     one.add_argument("--out", required=True, type=Path, metavar="RUN", help="the run folder to write")
     one.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data sets' files lie")
+    one.add_argument("--download", action="store_true", help="fetch the data set's official archive if it is not there")
     one.add_argument("--rule", metavar="R", help="how many classes become two, such as lt-half")
     one.add_argument("--size", metavar="HxW", help="stretch all images to this height and width")
     one.add_argument("--budget-flash", metavar="BYTES", help="most flash that a model may take: 16384, 16k or 16KB")
     one.add_argument("--budget-ram", metavar="BYTES", help="most RAM that a model may take, written likewise")
+    one.add_argument(
+        "--by-rows", action="store_true", help="feed images to models row by row, so that none holds all of one in RAM"
+    )
     one.add_argument("--min-accuracy", metavar="SHARE", help="least validation accuracy of use to you: 0.985 or 98.5%%")
     one.add_argument(
         "--trials", type=int, metavar="N", help=f"trained trials, {DEFAULT_TRIALS} if --minutes is not given"
@@ -97,9 +101,11 @@ class Options:
     dataset: str
     out: Path
     data_dir: Path | None
+    download: bool
     rule: str | None
     size: tuple[int, int] | None
     budgets: Budgets
+    by_rows: bool
     trials: int | None
     minutes: float | None
     seed: int | None
@@ -136,9 +142,11 @@ class Options:
             dataset=given.dataset,
             out=given.out,
             data_dir=given.data_dir,
+            download=given.download,
             rule=given.rule,
             size=_size(given.size),
             budgets=Budgets(flash, ram, None if given.min_accuracy is None else 1 - parse_accuracy(given.min_accuracy)),
+            by_rows=given.by_rows,
             trials=given.trials,
             minutes=given.minutes,
             seed=given.seed,
@@ -173,7 +181,9 @@ def main(arguments: list[str] | None = None) -> int:
         earlier = RunFolder.open(options.out)
     seed = options.seed if options.seed is not None else (earlier.settings.seed if earlier else 0)
     rule = options.rule or (earlier.settings.rule if earlier and ":" not in options.dataset else None)
-    dataset = load(options.dataset, options.data_dir, rule=rule, seed=seed, size=options.size)
+    dataset = load(
+        options.dataset, options.data_dir, rule=rule, seed=seed, size=options.size, download=options.download
+    )
     settings = _settings(options, dataset, seed, earlier.settings if earlier else None)
     _check_budgets(settings)
     import_tensorflow_quietly()
@@ -221,6 +231,7 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
         command=shlex.join(["python", "-m", "tfsparse.search", *sys.argv[1:]]),
         data_note=dataset.note,
         board=_board(target or DEFAULT_TARGET, away=options.address is not None),
+        by_rows=options.by_rows or (earlier is not None and earlier.by_rows),
     )
     if earlier is not None:
         for name in Settings.IDENTITY:
@@ -260,7 +271,7 @@ def _check_budgets(settings: Settings) -> None:
     """UserError where no candidate could meet the budgets, or fit the chip at all."""
     from tfsparse.space import DesignSpace
 
-    least = DesignSpace(settings.data_shape, settings.classes).least
+    least = DesignSpace(settings.data_shape, settings.classes, by_rows=settings.by_rows).least
     image = "x".join(map(str, settings.data_shape))
     chip = _chip(settings)
     if least.ram > chip.ram:
@@ -271,7 +282,8 @@ def _check_budgets(settings: Settings) -> None:
     if settings.budgets.ram is not None and least.ram > settings.budgets.ram:
         raise UserError(
             f"no candidate meets --budget-ram {settings.budgets.ram}: for images of {image} every one holds at least "
-            f"{least.ram} bytes at once; give that much, or make the images smaller with --size"
+            f"{least.ram} bytes at once; give that much, {'' if settings.by_rows else 'feed them with --by-rows, '}"
+            "or make the images smaller with --size"
         )
     if settings.budgets.flash is not None and least.flash > settings.budgets.flash:
         raise UserError(
@@ -340,13 +352,13 @@ def _workshop(settings: Settings, options: Options, dataset: Dataset) -> Iterato
     if options.address is not None or (options.workers or 1) > 1:
         from tfsparse.cluster import RayCluster
 
-        with RayCluster(options.workers, options.address, target=settings.target) as cluster:
+        with RayCluster(options.workers, options.address, target=settings.target, by_rows=settings.by_rows) as cluster:
             yield Workshop(cluster.measurer(), lambda cache: cluster.workers(evaluator, dataset, cache=cache))
         return
     # Not in the run folder: what a kill leaves behind here is no one's.
     with (
         tempfile.TemporaryDirectory(prefix="tfsparse-") as workdir,
-        open_measurer(settings.target, "sparse", Path(workdir), upload=True) as measurer,
+        open_measurer(settings.target, "sparse", Path(workdir), upload=True, by_rows=settings.by_rows) as measurer,
     ):
         yield Workshop(measurer, lambda cache: Inline(evaluator(dataset, measurer=measurer, cache=cache)))
 
@@ -359,7 +371,7 @@ def _check_target(settings: Settings, measurer: Measurer) -> None:
     from tfsparse.convert import least_model
     from tfsparse.space import DesignSpace
 
-    space = DesignSpace(settings.data_shape, settings.classes)
+    space = DesignSpace(settings.data_shape, settings.classes, by_rows=settings.by_rows)
     with tempfile.TemporaryDirectory(prefix="tfsparse-") as folder:
         path = Path(folder) / "smallest.tflite"
         path.write_bytes(least_model(space.network(space.smallest)))
@@ -395,7 +407,7 @@ def search(folder: RunFolder, workers: Workers, console, interrupts: Interrupts 
 
     settings = folder.settings
     hard = settings.budgets.tighter(_chip(settings))
-    space = DesignSpace(settings.data_shape, settings.classes, hard)
+    space = DesignSpace(settings.data_shape, settings.classes, hard, by_rows=settings.by_rows)
     seconds = None if settings.minutes is None else 60 * settings.minutes
     oracle = SparseOracle(space, settings.budgets, Goal(settings.trials, seconds), settings.seed)
     oracle.restore(folder.records)
@@ -470,7 +482,7 @@ def finish(folder: RunFolder, dataset: Dataset, console) -> None:
     for record in folder.survivors:
         code = folder.survivors_folder / record.name
         if not (code / "figures.json").exists():
-            compile_model(folder.path / record.tflite, code)
+            compile_model(folder.path / record.tflite, code, by_rows=folder.settings.by_rows)
             (code / "figures.json").write_text(json.dumps(record.to_json(), indent=1) + "\n")
     _report(folder)
 
@@ -519,7 +531,8 @@ def _summary(folder: RunFolder, options: Options, console, again: str) -> None:
     out.print(f"Report: {folder.path / 'report.html'}", markup=False, soft_wrap=True)
     if survivors:
         best = folder.path / survivors[0].tflite
-        out.print(f"Measure one again: python -m hil.measure {best}", markup=False, soft_wrap=True)
+        fed = " --by-rows" if folder.settings.by_rows else ""
+        out.print(f"Measure one again: python -m hil.measure{fed} {best}", markup=False, soft_wrap=True)
     more = 2 * (folder.settings.trials or len(folder.records))
     out.print(f"Search on: {again} --trials {more}", markup=False, soft_wrap=True)
 

@@ -26,12 +26,14 @@ from tfsparse.budgets import Budgets
 from tfsparse.candidate import (
     CONVOLUTIONS,
     DOWNSAMPLINGS,
+    FULL_BITS,
     HEADS,
     MAX_BLOCKS,
     MAX_DENSE,
     MAX_LAYERS,
     PRUNINGS,
     SCHEDULES,
+    WEIGHT_BITS,
     Block,
     Candidate,
     Layer,
@@ -46,9 +48,9 @@ Values = dict[str, Value]
 # train and seconds to measure, and no microcontroller of this class would run it at a useful rate.
 MAX_MACS = 2_000_000
 
-# What the compiled tables can shrink to at best: a bitmap of one bit a weight where weights are pruned; where they
-# are not, a fifth of the int8 weights being zero by chance is already rare.
-_PRUNED_BYTES_A_WEIGHT = 1 / 8
+# What the compiled tables can shrink to at best: next to nothing where weights are pruned (the gaps between those that
+# stay are coded); where they are not, a fifth of the int8 weights being zero by chance is already rare.
+_PRUNED_BYTES_A_WEIGHT = 1 / 100
 _DENSE_BYTES_A_WEIGHT = 0.8
 
 # What `guesses` supposes: bytes of kernels and code, bytes that remain of a weight after pruning, bytes of stack; and
@@ -61,6 +63,8 @@ _ERROR_BY_MACS = -0.15
 _ERROR_BY_VECTOR = -0.1
 _ERROR_BY_NARROWEST = -0.15
 
+_BLOCKS_PRIOR = (2, 4, 3, 1, 1, 1)
+_BITS_PRIOR = {3: 1, 4: 3, 6: 1, 8: 3}
 _FRACTIONS = (0.125, 0.25, 0.375, 0.5, 0.75)
 _DISTILLATIONS = (0.0, 0.3, 0.6, 0.9)
 
@@ -161,21 +165,44 @@ class Encoded:
 class DesignSpace:
     """Every candidate for images of `input_shape` (height, width, channels) and a number of classes.
 
-    `budgets` are hard: `refusal` turns away a candidate that cannot meet them by its shapes alone.
+    Candidates have up to `max_blocks` blocks, and weights of any of these `weight_bits` (where it is one, that is no
+    axis of the space).
+    `budgets` are hard: `refusal` turns away a candidate that cannot meet them by its shapes alone. `by_rows`: the image
+    is fed to it row by row.
     """
 
-    def __init__(self, input_shape: Shape, classes: int, budgets: Budgets | None = None, max_macs: int = MAX_MACS):
+    def __init__(
+        self,
+        input_shape: Shape,
+        classes: int,
+        budgets: Budgets | None = None,
+        max_macs: int = MAX_MACS,
+        *,
+        by_rows: bool = False,
+        max_blocks: int = MAX_BLOCKS,
+        weight_bits: tuple[int, ...] = WEIGHT_BITS,
+    ):
         self.input_shape = tuple(int(size) for size in input_shape)
         self.classes = int(classes)
         self.budgets = budgets or Budgets()
         self.max_macs = max_macs
-        self.parameters = tuple(_parameters(colour=self.input_shape[-1] == 3))
+        self.by_rows = by_rows
+        self.max_blocks = max_blocks
+        self.parameters = tuple(_parameters(self.input_shape[-1] == 3, max_blocks, tuple(weight_bits)))
         self._index = {parameter.name: i for i, parameter in enumerate(self.parameters)}
         self._judged: dict[Candidate, tuple[Network | None, str | None]] = {}
         self._rows: dict[Candidate, tuple[np.ndarray, np.ndarray]] = {}
 
     def parameter(self, name: str) -> Parameter:
         return self.parameters[self._index[name]]
+
+    def _knobs(self, pruning: str) -> tuple[str, ...]:
+        """The names of the fields of `Training` that are axes here and have an effect with this kind of pruning."""
+        return tuple(
+            field.name
+            for field in fields(Training)
+            if f"training/{field.name}" in self._index and pruning in _PRUNING_KNOBS.get(field.name, PRUNINGS)
+        )
 
     # Drawing candidates
 
@@ -229,7 +256,7 @@ class DesignSpace:
             factor = values[f"block{b}/factor"]
             downsampling = values[f"block{b}/downsampling"] if factor > 1 else Block(()).downsampling
             blocks.append(Block(tuple(layers), downsampling, factor, values[f"block{b}/residual"]))
-        training = {name: values[f"training/{name}"] for name in _training_knobs(values["training/pruning"])}
+        training = {name: values[f"training/{name}"] for name in self._knobs(values["training/pruning"])}
         factor = values["input_factor"]
         return self.canonical(
             Candidate(
@@ -273,7 +300,7 @@ class DesignSpace:
         if candidate.input_factor > 1:
             values["input_pooling"] = candidate.input_pooling
         values["linear_depthwise"] = candidate.linear_depthwise
-        for name in _training_knobs(candidate.training.pruning):
+        for name in self._knobs(candidate.training.pruning):
             values[f"training/{name}"] = getattr(candidate.training, name)
         return values
 
@@ -302,7 +329,7 @@ class DesignSpace:
             changes["multi_scale"] = False
         if self.input_shape[-1] != 3:
             changes["grey"] = False
-        knobs = _training_knobs(candidate.training.pruning)
+        knobs = self._knobs(candidate.training.pruning)
         defaults = {field.name: field.default for field in fields(Training) if field.name not in knobs}
         if any(getattr(candidate.training, name) != value for name, value in defaults.items()):
             changes["training"] = replace(candidate.training, **defaults)
@@ -310,7 +337,7 @@ class DesignSpace:
 
     def contains(self, candidate: Candidate) -> bool:
         """Whether the candidate is in the space, in its canonical form."""
-        if not 1 <= len(candidate.blocks) <= MAX_BLOCKS or len(candidate.dense) > MAX_DENSE:
+        if not 1 <= len(candidate.blocks) <= self.max_blocks or len(candidate.dense) > MAX_DENSE:
             return False
         if not all(1 <= len(block.layers) <= MAX_LAYERS for block in candidate.blocks):
             return False
@@ -338,8 +365,9 @@ class DesignSpace:
             return f"needs {network.macs} multiply-accumulates, over the limit of {self.max_macs}"
         ram, flash = self.budgets.ram, self.budgets.flash
         kept = _slimmest(network) if candidate.training.pruning in ("structured", "both") else network
-        if ram is not None and kept.memory_bound > ram:
-            return f"holds {kept.memory_bound} bytes at once by its shapes, over the {ram} bytes of RAM"
+        held = kept.least_memory(self.by_rows)
+        if ram is not None and held > ram:
+            return f"holds {held} bytes at once by its shapes, over the {ram} bytes of RAM"
         least = self.least_payload(kept, candidate)
         if flash is not None and least > flash:
             return f"its weights take {least} bytes at the least, over the {flash} bytes of flash"
@@ -348,7 +376,7 @@ class DesignSpace:
     def least_payload(self, network: Network, candidate: Candidate) -> int:
         """Bytes of the constant tables that no pruning of this kind goes below."""
         share = _DENSE_BYTES_A_WEIGHT if candidate.training.pruning == "none" else _PRUNED_BYTES_A_WEIGHT
-        return int(network.weight_count * share)
+        return int(network.weight_count * share * _share_of_bits(candidate))
 
     def guesses(self, candidates: Sequence[Candidate]) -> np.ndarray:
         """Logarithms of error, flash and RAM [N, 3] that shapes let expect before anything was measured.
@@ -359,13 +387,13 @@ class DesignSpace:
         rows = []
         for candidate in candidates:
             network = self.network(candidate)
-            kept = 1.0 if candidate.training.pruning == "none" else _PRUNED_GUESS
+            kept = _share_of_bits(candidate) * (1.0 if candidate.training.pruning == "none" else _PRUNED_GUESS)
             _, macs, _, vector, narrowest, *_ = self._features(candidate)
             rows.append(
                 (
                     _ERROR_BY_MACS * macs + _ERROR_BY_VECTOR * vector + _ERROR_BY_NARROWEST * narrowest,
                     np.log(_CODE_GUESS + kept * network.weight_count),
-                    np.log(_STACK_GUESS + network.memory_bound),
+                    np.log(_STACK_GUESS + (network.least_memory(True) if self.by_rows else network.memory_bound)),
                 )
             )
         return np.array(rows, float).reshape(-1, 3)
@@ -393,7 +421,7 @@ class DesignSpace:
             )
             network, _ = self._judge(candidate)
             if network is not None:
-                found.append((network.memory_bound, self.least_payload(network, candidate), candidate))
+                found.append((network.least_memory(self.by_rows), self.least_payload(network, candidate), candidate))
         return found
 
     def _judge(self, candidate: Candidate) -> tuple[Network | None, str | None]:
@@ -471,11 +499,6 @@ _PRUNING_KNOBS = {
 }
 
 
-def _training_knobs(pruning: str) -> tuple[str, ...]:
-    """The names of the fields of `Training` that have an effect with this kind of pruning."""
-    return tuple(field.name for field in fields(Training) if pruning in _PRUNING_KNOBS.get(field.name, PRUNINGS))
-
-
 def _slimmest(network: Network) -> Network:
     """The network with a single channel or unit everywhere, below which structured pruning cannot go."""
     slim = network.__dict__.get("_slimmest")
@@ -490,15 +513,20 @@ def _slimmest(network: Network) -> Network:
     return slim
 
 
+def _share_of_bits(candidate: Candidate) -> float:
+    """What a weight takes of the byte that int8 has for it."""
+    return candidate.training.weight_bits / FULL_BITS
+
+
 def _has_depthwise(candidate: Candidate) -> bool:
     return any(layer.convolution == "separable" for block in candidate.blocks for layer in block.layers)
 
 
-def _parameters(*, colour: bool) -> Iterator[Parameter]:
+def _parameters(colour: bool, max_blocks: int, weight_bits: tuple[int, ...]) -> Iterator[Parameter]:
     """The table: names, ranges, conditions and priors. Parents come before the parameters that depend on them."""
-    yield Parameter("blocks", "blocks", "int", 1, MAX_BLOCKS, weights=(2, 4, 3, 1))
-    for b in range(1, MAX_BLOCKS + 1):
-        here = (("blocks", tuple(range(b, MAX_BLOCKS + 1))),) if b > 1 else ()
+    yield Parameter("blocks", "blocks", "int", 1, max_blocks, weights=_BLOCKS_PRIOR[:max_blocks])
+    for b in range(1, max_blocks + 1):
+        here = (("blocks", tuple(range(b, max_blocks + 1))),) if b > 1 else ()
         block = f"block{b}"
         yield Parameter(f"{block}/layers", "layers", "int", 1, MAX_LAYERS, weights=(4, 3, 1), conditions=here)
         yield Parameter(f"{block}/residual", "residual", "boolean", weights=(2, 1), conditions=here)
@@ -530,7 +558,7 @@ def _parameters(*, colour: bool) -> Iterator[Parameter]:
         "multi_scale",
         "boolean",
         weights=(3, 1),
-        conditions=(("blocks", tuple(range(2, MAX_BLOCKS + 1))),),
+        conditions=(("blocks", tuple(range(2, max_blocks + 1))),),
     )
     yield Parameter("dense", "dense", "int", 0, MAX_DENSE, weights=(5, 3, 1))
     for i in range(1, MAX_DENSE + 1):
@@ -547,10 +575,10 @@ def _parameters(*, colour: bool) -> Iterator[Parameter]:
         conditions=(("input_factor", (2, 3, 4)),),
     )
     yield Parameter("linear_depthwise", "linear_depthwise", "boolean")
-    yield from _training_parameters()
+    yield from _training_parameters(weight_bits)
 
 
-def _training_parameters() -> Iterator[Parameter]:
+def _training_parameters(weight_bits: tuple[int, ...]) -> Iterator[Parameter]:
     yield Parameter("training/learning_rate", "learning_rate", "float", 1e-3, 0.1, log=True)
     yield Parameter("training/schedule", "schedule", "choice", choices=SCHEDULES, weights=(3, 2, 1))
     yield Parameter("training/batch_size", "batch_size", "choice", choices=(32, 64, 128), ordered=True)
@@ -577,3 +605,8 @@ def _training_parameters() -> Iterator[Parameter]:
         ordered=True,
         weights=(6, 1, 1, 1),
     )
+    if len(weight_bits) > 1:
+        prior = tuple(_BITS_PRIOR[bits] for bits in weight_bits)
+        yield Parameter(
+            "training/weight_bits", "weight_bits", "choice", choices=weight_bits, ordered=True, weights=prior
+        )

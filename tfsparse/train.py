@@ -14,8 +14,8 @@ import keras
 import numpy as np
 
 from tfsparse.augment import augmentation_of
-from tfsparse.build import folded_weights, training_model
-from tfsparse.candidate import Candidate, Training
+from tfsparse.build import absorb_scales, folded_weights, training_model
+from tfsparse.candidate import FULL_BITS, Candidate, Training
 from tfsparse.fit import Distillation, EpochResult, Evaluator, fit
 from tfsparse.inherit import CALIBRATION_IMAGES, LayerState, TrainedWeights, inherit, layer_states
 from tfsparse.layers import (
@@ -77,9 +77,11 @@ class TrainingStopped(Exception):
 
 @dataclass(frozen=True)
 class Rung:
-    """How long a candidate is trained: `samples` training images where its `epochs` knob is 1."""
+    """How long a candidate is trained: `samples` training images where its `epochs` knob is 1; `whole`: however large
+    the network is."""
 
     samples: int
+    whole: bool = False
 
     @classmethod
     def of(cls, length: float) -> Rung:
@@ -88,6 +90,8 @@ class Rung:
 
     def affordable(self, macs: int) -> Rung:
         """The same for a network of so many multiply-accumulates: shorter where that would take too long."""
+        if self.whole:
+            return self
         share = RUNG_MACS / RUNG_SAMPLES / macs
         return Rung(round(self.samples * min(1.0, max(share, LEAST_SHARE))))
 
@@ -146,6 +150,10 @@ def train(
     done = 0
     for number, (kind, phase) in enumerate(phases):
         _enter(model, kind, training)
+        last = number == len(phases) - 1
+        if last and training.weight_bits < FULL_BITS:
+            # A channel's scale on what others read would take their weights off the levels.
+            absorb_scales(network, model)
 
         def advance(epoch: EpochResult, phase: Schedule = phase, before: int = done) -> None:
             fraction = (before + (epoch.epoch + 1) * _samples(phase, len(images))) / total
@@ -162,6 +170,8 @@ def train(
             seed=seed + number,
             progress=advance,
             distillation=distillation,
+            # What is pruned first settles; weights get their levels in what follows.
+            weight_bits=training.weight_bits if last else FULL_BITS,
             validation=(val_images, val_labels) if watch is not None else None,
             validate_every=max(1, round(total / WATCHED / _samples(phase, len(images)))),
         )

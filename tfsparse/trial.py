@@ -61,13 +61,15 @@ def evaluate(
     workdir: Path | None = None,
     parent: bytes | None = None,
     cache: Path | None = None,
+    teacher_rung: Rung | None = None,
     progress: Progress = lambda phase, fraction: None,
     watch: Watch | None = None,
 ) -> TrialResult:
     """Train, prune, convert, compile and measure one candidate; everything is decided on the validation part.
 
     It starts from fresh weights, or from what it inherits of `parent` (`TrialResult.weights`). A candidate that distils
-    is taught by the data set's teacher (`teacher.teacher_logits`), whose answers are kept in the folder `cache`.
+    is taught by the data set's teacher (`teacher.teacher_logits`), whose answers are kept in the folder `cache`
+    and which learns for `teacher_rung` (None: as long as a short search can wait for).
     `watch` is shown the training's validation accuracy on its way and may end it.
 
     Raises `train.TrainingStopped` where it does, `Infeasible` where the candidate has no network for these images or
@@ -95,7 +97,7 @@ def evaluate(
             rung=rung.affordable(network.macs),
             seed=seed,
             dataset=dataset.name,
-            teacher=teacher_logits(dataset, cache) if candidate.training.distillation else None,
+            teacher=teacher_logits(dataset, cache, rung=teacher_rung) if candidate.training.distillation else None,
             inheritance=Inheritance(candidate, TrainedWeights.from_bytes(parent)) if parent is not None else None,
             progress=lambda fraction: progress("train", fraction),
             watch=watched if watch is not None else None,
@@ -114,6 +116,7 @@ def evaluate(
         floats,
         dataset.validation.labels,
         trained.val_accuracy,
+        weight_bits=candidate.training.weight_bits,
     )
     clock.lap("convert")
 

@@ -7,5 +7,6 @@ The package lies in the folder `datasets/`, which is no package itself, so that 
 from tfsparse_datasets.dataset import Dataset, Split
 from tfsparse_datasets.loading import NAMES, load
 from tfsparse_datasets.rules import RULES
+from tfsparse_datasets.tree import Absent
 
-__all__ = ["NAMES", "RULES", "Dataset", "Split", "load"]
+__all__ = ["NAMES", "RULES", "Absent", "Dataset", "Split", "load"]

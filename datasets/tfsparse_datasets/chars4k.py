@@ -7,6 +7,7 @@ sizes of Bonsai's Chars4K (4,397 + 1,886; Kumar, Goyal, Varma 2017), but which i
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -15,9 +16,12 @@ from tfsparse.errors import UserError
 from tfsparse_datasets.dataset import Parts, Split
 from tfsparse_datasets.images import read_images
 from tfsparse_datasets.splits import TEST_SEED, stratified
-from tfsparse_datasets.tree import find, open_tree
+from tfsparse_datasets.tree import Tree, check_digest, find, open_tree
 
 SIDE = 20
+# Of images and labels, so that it holds however the files are packed (see `_content`); taken of a public copy, as their
+# authors publish none.
+MD5 = "b6c2e31f261ed882fbd6b0cc256547ac"
 TRAIN, TEST = 4_397, 1_886
 NOTE = "the split is our own, seeded and stratified, with the sizes of Bonsai's Chars4K"
 
@@ -36,11 +40,19 @@ def load_chars4k(data_dir: Path | None, size: tuple[int, int] | None = None) -> 
         if absent := labels_by_id.keys() - names.keys():
             raise UserError(f"{archive} lacks the image {min(absent)}.Bmp that {table} names: fetch both again")
         ids = sorted(labels_by_id, key=int)
+        check_digest(_content(tree, ids, names, labels_by_id), MD5, f"{archive} with {table}")
         images = read_images(tree, [names[key] for key in ids], size=size or (SIDE, SIDE), grey=True)
     labels = np.array([class_names.index(labels_by_id[key]) for key in ids], dtype=np.int64)
     whole = Split(images, labels)
     kept, held_out = stratified(labels, TEST, TEST_SEED)
     return Parts(class_names, whole.take(kept), whole.take(held_out), note=NOTE)
+
+
+def _content(tree: Tree, ids: list[str], names: dict[str, str], labels: dict[str, str]) -> Iterator[bytes]:
+    """What the checksum is of: of each image in the order of the numbers its number, its character and its file."""
+    for key in ids:
+        yield f"{key},{labels[key]}\n".encode()
+        yield tree.read(names[key])
 
 
 def _read_labels(table: Path) -> dict[str, str]:

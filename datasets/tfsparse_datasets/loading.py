@@ -11,9 +11,12 @@ from tfsparse_datasets.cifar10 import load_cifar10
 from tfsparse_datasets.curet import load_curet
 from tfsparse_datasets.dataset import Dataset, Parts, Split
 from tfsparse_datasets.digits import load_digits
+from tfsparse_datasets.download import ARCHIVES, ELSEWHERE
+from tfsparse_datasets.download import download as fetch
 from tfsparse_datasets.mnist import load_mnist
 from tfsparse_datasets.rules import RULES, binary_labels
 from tfsparse_datasets.splits import VALIDATION_SHARE, stratified
+from tfsparse_datasets.tree import Absent
 
 _LOADERS = {
     "digits": load_digits,
@@ -32,6 +35,7 @@ def load(
     rule: str | None = None,
     seed: int = 0,
     size: tuple[int, int] | None = None,
+    download: bool = False,
 ) -> Dataset:
     """Load a data set by name, or any folder (or zip, tar) of images by class.
 
@@ -39,7 +43,8 @@ def load(
     same. data_dir: the folder with the data set's files, or its parent (with `mnist/` and so on inside); None stands
     for `data` in the current folder. size: (height, width) to which all images are stretched; None keeps them.
     seed: chooses the validation part, which is taken out of the training part, stratified. The test part does not
-    depend on it. Raises UserError for everything that the user can mend.
+    depend on it. download: fetch the official archive where its files are absent. Raises UserError for everything
+    that the user can mend.
 
     >>> load("digits").train.images.shape
     (1198, 8, 8, 1)
@@ -48,7 +53,7 @@ def load(
         raise UserError(f"the image size {size} is not two numbers of at least 1: give height and width, such as 32x32")
     source, rule = _split_rule(str(name_or_folder), rule)
     if source in _LOADERS:
-        name, parts = source, _LOADERS[source](None if data_dir is None else Path(data_dir), size)
+        name, parts = source, _named(source, None if data_dir is None else Path(data_dir), size, download)
     else:
         path = Path(source)
         if not path.exists():
@@ -63,6 +68,23 @@ def load(
         class_names = RULES[rule].names
         train, validation, test = (Split(part.images, mapping[part.labels]) for part in (train, validation, test))
     return Dataset(name, rule, class_names, train, validation, test, parts.note)
+
+
+def _named(name: str, data_dir: Path | None, size: tuple[int, int] | None, may_download: bool) -> Parts:
+    """A data set known by name; where its files are absent they are fetched, or it is said how to get them."""
+    if may_download and data_dir is not None and name in ARCHIVES:
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make the folder {data_dir} ({error.strerror}): name another --data-dir") from error
+    try:
+        return _LOADERS[name](data_dir, size)
+    except Absent as error:
+        if may_download:
+            fetch(name, data_dir)
+            return _LOADERS[name](data_dir, size)
+        hint = "; or have it fetched: --download" if name in ARCHIVES else f"; {ELSEWHERE[name]}"
+        raise Absent(f"{error}{hint}") from error
 
 
 def _split_rule(source: str, rule: str | None) -> tuple[str, str | None]:

@@ -7,11 +7,15 @@ import tarfile
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tfsparse.errors import UserError
+
+
+class Absent(UserError):
+    """A data set's files are not there; the message says where to put them."""
 
 
 class Tree(ABC):
@@ -79,16 +83,25 @@ def open_tree(root: Path) -> Iterator[Tree]:
 
 def check_md5(data: bytes, expected: str, what: str) -> None:
     """Raise UserError unless the MD5 of `data` is `expected`; `what` names the file for the user."""
-    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    if found != expected:
-        raise UserError(f"{what} is not the official file (md5 {found} instead of {expected}): fetch it again")
+    check_digest([data], expected, what)
+
+
+def check_digest(pieces: Iterable[bytes], expected: str, what: str) -> None:
+    """The same for content that comes in pieces."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for piece in pieces:
+        digest.update(piece)
+    if digest.hexdigest() != expected:
+        raise UserError(
+            f"{what} is not the official file (md5 {digest.hexdigest()} instead of {expected}): fetch it again"
+        )
 
 
 def find(data_dir: Path | None, folders: tuple[str, ...], files: tuple[str, ...], name: str, what: str) -> Path:
     """The first of `files` (or folders of these names) in `data_dir` or in one of its sub-folders `folders`.
 
-    data_dir: None stands for `data` in the current folder. `what` says in words what belongs there. Raises UserError
-    that says where to put it.
+    data_dir: None stands for `data` in the current folder. `what` says in words what belongs there. Raises Absent,
+    which says where to put it.
     """
     base = Path("data") if data_dir is None else Path(data_dir)
     if data_dir is not None and not base.is_dir():
@@ -97,6 +110,6 @@ def find(data_dir: Path | None, folders: tuple[str, ...], files: tuple[str, ...]
         for file in files:
             if (folder / file).exists():
                 return folder / file
-    raise UserError(
+    raise Absent(
         f"{name} is not in {base} or {base / folders[0]}: put {what} there, or name their folder with --data-dir DIR"
     )

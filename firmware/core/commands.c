@@ -133,6 +133,7 @@ static void run_mem(char *rest) {
     console_text(runtime_info()->runtime);
     console_key_uint("input", runtime_info()->input_size);
     console_key_uint("output", runtime_info()->output_size);
+    console_key_uint("row", runtime_info()->row_size);
     console_key_uint("arena", runtime_info()->arena_size);
     console_key_uint("payload", runtime_info()->payload_size);
     if (runtime_info()->slot_crc) {

@@ -37,7 +37,10 @@ int harness_run(uint32_t count, uint64_t *ticks) {
     int error = 0;
     figures.ticks_empty = ticks_of(invoke_nothing, &error);
     for (uint32_t i = 0; i < count && !error; i++) {
-        memcpy(runtime_input(), runtime_info()->db, runtime_info()->input_size);
+        int8_t *const input = runtime_input();
+        if (input) {
+            memcpy(input, runtime_info()->db, runtime_info()->input_size);
+        }
         stack_repaint();
         figures.ticks = ticks_of(runtime_invoke, &error);
         figures.stack_idle = stack_depth();

@@ -49,8 +49,8 @@ def symbols(elf: Path) -> dict[str, int]:
 
 
 def test_payload_is_what_the_elf_holds(digits: CompiledModel, digits_elf: Path) -> None:
-    roles = "weights|bitmap|constants?"
-    held = sum(size for name, size in symbols(digits_elf).items() if re.fullmatch(rf"[a-z_0-9]+_({roles})", name))
+    tables = "streams|[a-z_0-9]+_(weights|codebook|constant)"
+    held = sum(size for name, size in symbols(digits_elf).items() if re.fullmatch(tables, name))
     assert held == digits.payload == sum(layer.payload for layer in digits.layers)
 
 
@@ -93,7 +93,7 @@ def test_same_input_same_output(digits_tflite: bytes, tmp_path: Path) -> None:
 def test_only_needed_kernels_are_written(tmp_path: Path) -> None:
     model = compile_model(single_layer_tflite("dense"), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "model.c", "model.h", "tfs_dense_dot.h", "tfs_dot.h", "tfs_fixed.h", "tfs_weights.h",
+        "model.c", "model.h", "tfs_dense.h", "tfs_fixed.h", "tfs_weights.h",
     ]  # fmt: skip
     assert model.sources == ("model.c",)
 
@@ -167,7 +167,7 @@ def test_command_prints_a_table_and_json(digits_tflite: bytes, digits: CompiledM
     file.write_bytes(digits_tflite)
     table = run_command(file, "-o", tmp_path / "out")
     assert table.returncode == 0, table.stderr
-    for word in ("conv1", "depthwise1", "bitmap", str(digits.payload), str(digits.nnz), "working memory 2"):
+    for word in ("conv1", "depthwise1", "bitmap", "gaps", str(digits.payload), str(digits.nnz), "working memory 2"):
         assert word in table.stdout
     record = json.loads(run_command(file, "-o", tmp_path / "out", "--json").stdout)
     assert record["payload"] == digits.payload and record["layers"][0]["name"] == "conv1"

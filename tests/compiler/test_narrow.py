@@ -10,9 +10,16 @@ from hypothesis import strategies as st
 
 from tfsparse.compiler.fixedpoint import Multiplier, scale, scale_once
 from tfsparse.compiler.layers import Convolution, FullyConnected, Window
-from tfsparse.compiler.narrow import narrow_multiplier, roundest, settle_dead_channels
+from tfsparse.compiler.narrow import (
+    OFFSETS,
+    mantissa_interval,
+    narrow_mantissa,
+    narrow_multiplier,
+    roundest,
+    settle_dead_channels,
+)
 
-MULTIPLIERS = st.builds(Multiplier, st.integers(1 << 30, (1 << 31) - 1), st.integers(-14, 0))
+MULTIPLIERS = st.builds(Multiplier, st.integers(1 << 30, (1 << 31) - 1), st.integers(-14, 4))
 
 
 def trailing_zeros(x: int) -> int:
@@ -44,6 +51,22 @@ def test_no_sum_in_reach_changes(by: Multiplier, least: int, span: int, zero: in
     formula = scale_once if once else scale
     for x in range(least, least + span + 1):
         old, new = (min(max(formula(x, m), outputs[0]), outputs[1]) for m in (by, narrow))
+        assert old == new, x
+
+
+@settings(max_examples=60, deadline=None)
+@given(MULTIPLIERS, st.integers(-4000, 4000), st.integers(0, 3000), st.sampled_from(OFFSETS), st.booleans())
+def test_an_offset_changes_no_sum_either(by: Multiplier, least: int, span: int, offset: int, once: bool) -> None:
+    reach, outputs = (least, least + span), (-128, 127)
+    interval, shift = mantissa_interval(by, reach, outputs, once)
+    mantissa = narrow_mantissa(interval, offset)
+    if mantissa is None:
+        assert interval[1] - offset < 1 << 30
+        return
+    assert mantissa - offset >= 1 << 30
+    formula = scale_once if once else scale
+    for x in range(reach[0], reach[1] + 1):
+        old, new = (min(max(formula(x, m), -128), 127) for m in (by, Multiplier(mantissa, shift)))
         assert old == new, x
 
 

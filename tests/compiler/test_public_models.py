@@ -36,9 +36,9 @@ def check(tflite: bytes, model: CompiledModel, work: Path, targets: tuple[Host |
 @pytest.mark.parametrize("name", NETWORKS)
 def test_mlperf_tiny(name: str, tmp_path: Path) -> None:
     tflite = mlperf_tiny_tflite(name)
-    started = time.perf_counter()
+    started = time.process_time()
     model = compile_model(tflite, tmp_path)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     check(tflite, model, tmp_path, (GCC, CORTEX_M4) if name in SMALL else (GCC,))
 
 

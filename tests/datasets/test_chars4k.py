@@ -1,3 +1,4 @@
+import hashlib
 import io
 import zipfile
 
@@ -19,7 +20,7 @@ def small_chars4k(tmp_path, monkeypatch):
     monkeypatch.setattr(chars4k, "TEST", 62 * 2)
     folder = tmp_path / "chars74k"
     folder.mkdir()
-    rows = ["ID,Class"]
+    rows, digest = ["ID,Class"], hashlib.md5()
     with zipfile.ZipFile(folder / "trainResized.zip", "w") as archive:
         for index in range(62 * 6):
             # Mixed on purpose: the characters do not come in order.
@@ -28,6 +29,8 @@ def small_chars4k(tmp_path, monkeypatch):
             Image.new("RGB", (20, 20), (4 * label,) * 3).save(file, "bmp")
             archive.writestr(f"trainResized/{index + 1}.Bmp", file.getvalue())
             rows.append(f"{index + 1},{CHARACTERS[label]}")
+            digest.update(f"{rows[-1]}\n".encode() + file.getvalue())
+    monkeypatch.setattr(chars4k, "MD5", digest.hexdigest())
     (folder / "trainLabels.csv").write_text("\n".join(rows))
     return folder
 
@@ -62,6 +65,14 @@ def test_images_and_labels_that_do_not_belong_together(small_chars4k):
         load("chars4k", small_chars4k)
     table.unlink()
     with pytest.raises(UserError, match=r"chars4k is not in .*: put trainResized.zip and trainLabels.csv"):
+        load("chars4k", small_chars4k)
+
+
+def test_another_label_is_found(small_chars4k):
+    table = small_chars4k / "trainLabels.csv"
+    rows = table.read_text().splitlines()
+    table.write_text("\n".join([*rows[:-2], rows[-2][:-1] + rows[-1][-1], rows[-1][:-1] + rows[-2][-1]]))
+    with pytest.raises(UserError, match=r"trainLabels.csv is not the official file \(md5"):
         load("chars4k", small_chars4k)
 
 

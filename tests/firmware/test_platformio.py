@@ -68,7 +68,7 @@ class Project:
             env=self.environment(**more),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 
@@ -79,7 +79,7 @@ class Project:
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 
@@ -147,7 +147,10 @@ def test_pio_compiles_a_tflite_and_hil_measures_what_runs(project):
     (project.folder / "model.tflite").write_bytes(small_digits_like_tflite())
     ini = project.folder / "platformio.ini"
     text = ini.read_text()
-    ini.write_text(text.replace("custom_model =", "custom_model = model.tflite"))
+    wanted = {"custom_model =": "custom_model = model.tflite", "custom_by_rows = no": "custom_by_rows = yes"}
+    for line, changed in wanted.items():
+        assert line in text
+        ini.write_text(ini.read_text().replace(line, changed))
     try:
         result = project.pio("run", "-t", "upload")
     finally:
@@ -159,6 +162,7 @@ def test_pio_compiles_a_tflite_and_hil_measures_what_runs(project):
     record = json.loads(measured.stdout)
     assert record["bit_exact"] is True
     assert record["target"] == project.url
+    assert record["fed"] == "rows"
     assert record["flash_total"] == read_footprint(project.elf).flash_total
 
 
@@ -285,7 +289,7 @@ def test_monitor(project):
         os.close(primary)
 
 
-def read_until(terminal: int, text: str, timeout: float = 20.0) -> str:
+def read_until(terminal: int, text: str, timeout: float = 60.0) -> str:
     shown, deadline = "", time.monotonic() + timeout
     while text not in shown and time.monotonic() < deadline:
         if select.select([terminal], [], [], 0.1)[0]:
@@ -347,7 +351,7 @@ def test_a_copied_project_does_not_build_with_the_originals_platform(project, tm
     assert project.pio("run").returncode == 0
     copy = tmp_path / "copy"
     shutil.copytree(project.folder, copy)
-    run = {"cwd": copy, "env": project.environment(), "capture_output": True, "text": True, "timeout": 120}
+    run = {"cwd": copy, "env": project.environment(), "capture_output": True, "text": True, "timeout": 300}
     first = subprocess.run([PIO, "run"], check=False, **run)
     assert first.returncode != 0
     assert "this project was copied" in first.stderr

@@ -133,7 +133,7 @@ def test_too_big_for_a_small_part(tmp_path):
 def test_the_command_line_takes_a_board(digits_tflite):
     def measure(*options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "hil.measure", str(digits_tflite), *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
     result = measure("--board", "stm32vldiscovery", "--json", "--name", "digits", "--repeat", "2")
     assert result.returncode == 0, result.stderr

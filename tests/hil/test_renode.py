@@ -23,7 +23,7 @@ absent = pytest.mark.skipif(shutil.which(RENODE) is not None, reason="Renode is 
 @absent
 def test_without_renode_the_way_out_is_said(digits_tflite):
     command = [sys.executable, "-m", "hil.measure", str(digits_tflite), "--port", "renode"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert result.returncode == 2
     assert result.stderr == (
         "error: renode is not on PATH; get it from https://renode.io, or measure with --port emulator\n"
@@ -95,16 +95,16 @@ def test_a_renode_that_ends_at_its_start_is_a_sentence(tmp_path, monkeypatch):
 
 def test_a_renode_that_never_listens_is_ended(tmp_path, monkeypatch):
     program = tmp_path / RENODE
-    program.write_text(f"#!/bin/sh\nsleep 60 & echo $! > {tmp_path}/child\nwait\n")
+    program.write_text(f"#!/bin/sh\nsleep 600 & echo $! > {tmp_path}/child\nwait\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr("hil.renode.START_SECONDS", 0.5)
+    monkeypatch.setattr("hil.renode.START_SECONDS", 2.0)  # a busy machine has started the program by then
     elf = tmp_path / "a.elf"
     elf.write_bytes(b"image")
-    with pytest.raises(EmulatorError, match="opened no serial line within 0 s"):
+    with pytest.raises(EmulatorError, match="opened no serial line within 2 s"):
         Renode(elf, load_board())
     child = (tmp_path / "child").read_text().strip()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while subprocess.run(["kill", "-0", child], capture_output=True).returncode == 0 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert subprocess.run(["kill", "-0", child], capture_output=True).returncode != 0

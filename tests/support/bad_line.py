@@ -8,53 +8,59 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-
-Damage = Callable[[bytes, random.Random], bytes]
-
-
-def dropped(data: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(len(data))
-    return data[:at] + data[at + 1 :]
+from dataclasses import dataclass
 
 
-def flipped(data: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(len(data))
-    return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
+@dataclass(frozen=True)
+class Damage:
+    """What happens to a byte on its way."""
+
+    instead: Callable[[int, random.Random], bytes]  # what arrives in its place
+    lost: int = 0  # so many bytes after it are lost
+    at_line_ends: bool = False  # it waits for the end of a line or of a command
 
 
-def doubled(data: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(len(data))
-    return data[: at + 1] + data[at:]
-
-
-def garbage_between_lines(data: bytes, rng: random.Random) -> bytes:
-    at = data.find(b"\n") + 1
-    return data[:at] + rng.randbytes(12) + b"\r\nm-[x]\r\n" + data[at:]
-
-
-def cut_in_half(data: bytes, rng: random.Random) -> bytes:
-    return data[: len(data) // 2]
+def _garbage(end: int, rng: random.Random) -> bytes:
+    return bytes([end]) + rng.randbytes(12) + b"\r\nm-[x]\r\n"
 
 
 KINDS: dict[str, Damage] = {
-    each.__name__: each for each in (dropped, flipped, doubled, garbage_between_lines, cut_in_half)
+    "dropped": Damage(lambda byte, rng: b""),
+    "flipped": Damage(lambda byte, rng: bytes([byte ^ 1 << rng.randrange(8)])),
+    "doubled": Damage(lambda byte, rng: bytes([byte, byte])),
+    "garbage_between_lines": Damage(_garbage, at_line_ends=True),
+    "cut_in_half": Damage(lambda byte, rng: b"", lost=40),
 }
 
 
 class BadLine:
     """A context manager; `url` leads to `target` (socket://host:port).
 
+    Damage is done by the byte, not by the piece: into how many pieces TCP cuts a reply depends on how busy the machine
+    is, and differs tenfold from run to run.
+
     Args:
-        damage: what happens to a piece of data; None: nothing.
-        share: of all pieces, in either direction.
+        damage: what happens to a damaged byte; None: nothing.
+        every: bytes from one damaged byte to the next, in either direction, on average; at most twice as many.
+        limit: so many bytes are damaged, and no more; None: it never ends.
         deaf: seconds after a connection in which the device hears nothing, as a board that resets when its port opens.
     """
 
-    def __init__(self, target: str, damage: Damage | None = None, share: float = 0.0, seed: int = 0, deaf: float = 0.0):
+    def __init__(
+        self,
+        target: str,
+        damage: Damage | None = None,
+        every: int = 1,
+        limit: int | None = None,
+        seed: int = 0,
+        deaf: float = 0.0,
+    ):
         host, port = target.removeprefix("socket://").rsplit(":", 1)
         self._target = (host, int(port))
-        self._damage, self._share, self._deaf = damage, share, deaf
+        self._damage, self._every, self._limit, self._deaf = damage, every, limit, deaf
         self._random = random.Random(seed)
+        self._next = self._gap()
+        self._lost = 0
         self.damaged = 0
         self.mute = False  # set: the device's replies are lost
         self._ended = threading.Event()
@@ -62,6 +68,30 @@ class BadLine:
         self._listener.settimeout(0.05)
         self.url = f"socket://127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def _gap(self) -> int:
+        """Bytes up to and with the next one that is damaged."""
+        return self._random.randint(1, 2 * self._every - 1)
+
+    def _carried(self, data: bytes) -> bytes:
+        """What arrives of `data`."""
+        if self._damage is None:
+            return data
+        arrives = bytearray()
+        for byte in data:
+            if self._lost:
+                self._lost -= 1
+                continue
+            self._next -= 1
+            waits = self._damage.at_line_ends and byte not in b"\n%"
+            if self._next > 0 or waits or self.damaged == self._limit:
+                arrives.append(byte)
+                continue
+            arrives += self._damage.instead(byte, self._random)
+            self._lost = self._damage.lost
+            self._next = self._gap()
+            self.damaged += 1
+        return bytes(arrives)
 
     def __enter__(self) -> BadLine:
         self._thread.start()
@@ -98,10 +128,7 @@ class BadLine:
                     continue
                 if source is device and self.mute:
                     continue
-                if self._damage and self._random.random() < self._share:
-                    data = self._damage(data, self._random)
-                    self.damaged += 1
                 try:
-                    (device if source is client else client).sendall(data)
+                    (device if source is client else client).sendall(self._carried(data))
                 except OSError:
                     return

@@ -1,22 +1,26 @@
 """int8 `.tflite` -> C99: `compile_model` writes a folder that any microcontroller project can take in.
 
-Only numpy is needed. The way: `reader` (bytes to dataclasses), `graph` (to layers with all numbers resolved), `narrow`
-and `encode` (constants in few bytes), `schedule` (memory plan), `emit` (text), and those C kernels of `runtime/` that
-the network uses.
+Only numpy is needed. The way: `reader` (bytes to dataclasses), `graph` (to layers with all numbers resolved), `dead`,
+`narrow`, `choose` and `encode` (constants in few bytes), `schedule` (memory plan), `emit` (text), and those C kernels
+of `runtime/` that the network uses.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfsparse.compiler.choose import encode_network
 from tfsparse.compiler.counted import count, layer_macs, layer_nnz
+from tfsparse.compiler.dead import remove_dead
 from tfsparse.compiler.emit import Program, header_text, headers, source_text
-from tfsparse.compiler.encode import encode
+from tfsparse.compiler.encode import FORMATS, Encoded
 from tfsparse.compiler.graph import lower
-from tfsparse.compiler.layers import Border, Network, Weighted
+from tfsparse.compiler.layers import Border, Convolution, Network, Weighted
 from tfsparse.compiler.narrow import narrow
+from tfsparse.compiler.program import wants_small_kernels
 from tfsparse.compiler.reader import read_model
 from tfsparse.compiler.schedule import can_be_fed, plan_network
 from tfsparse.errors import UserError
@@ -27,7 +31,10 @@ _RUNTIME = Path(__file__).parent / "runtime"
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer as compiled. Sizes in bytes; `format` is None for a layer without weights."""
+    """One layer as compiled. Sizes in bytes; `format` is None for a layer without weights.
+
+    `payload` is `formats[format]`, the weights', and `constants`, the biases', multipliers' and shifts'.
+    """
 
     name: str
     kind: str
@@ -36,6 +43,8 @@ class LayerReport:
     weights: int
     nnz: int
     payload: int
+    constants: int
+    formats: dict[str, int]  # bytes that the weights take in each format considered
     macs: int
     streamed: bool  # made row by row, as soon as the rows it reads are there
 
@@ -91,17 +100,32 @@ def _ports(network: Network, borders: tuple[Border, ...]) -> tuple[Port, ...]:
     )
 
 
-def build_program(tflite: bytes, name: str, optimize: str = "balanced", by_rows: bool = False) -> Program:
+def _stored(network: Network, encoded: dict[str, Encoded]) -> list[int]:
+    """The convolutions whose weights are all stored."""
+    layers = enumerate(network.layers)
+    return [i for i, x in layers if isinstance(x, Convolution) and encoded[x.name].format == "dense"]
+
+
+def build_program(
+    tflite: bytes,
+    name: str,
+    optimize: str = "balanced",
+    by_rows: bool = False,
+    formats: Sequence[str] = FORMATS,
+) -> Program:
     """The whole compilation, up to the text: pure, no files. For the arguments see `compile_model`."""
     if optimize not in OPTIMIZE:
         raise UserError(f"there is no '{optimize}' to optimise for; use one of: {', '.join(OPTIMIZE)}")
-    network = narrow(lower(read_model(tflite)))
-    encoded = {layer.name: tables for layer in network.layers if (tables := encode(layer, optimize)) is not None}
+    if not formats or not set(formats) <= set(FORMATS):
+        raise UserError(f"no weights without a format, nor others than these: {', '.join(FORMATS)}")
+    network = narrow(remove_dead(lower(read_model(tflite))))
+    small = wants_small_kernels(optimize, by_rows)
+    encoded, lists = encode_network(network, optimize, formats, small)
     counted = count(network)
     if by_rows and not can_be_fed(network):
         raise UserError("the model cannot be fed by rows: it needs one input map of 2 to 255 rows, and one output")
-    flow, plan = plan_network(network, optimize, by_rows)
-    return Program(name, flow.network, encoded, flow, plan, optimize, counted)
+    flow, plan = plan_network(network, optimize, by_rows, () if small else _stored(network, encoded))
+    return Program(name, flow.network, encoded, flow, plan, optimize, counted, lists)
 
 
 def _reports(program: Program) -> tuple[LayerReport, ...]:
@@ -111,10 +135,12 @@ def _reports(program: Program) -> tuple[LayerReport, ...]:
             name=layer.name,
             kind=layer.kind,
             output_shape=network.values[layer.output].shape,
-            format=program.encoded[layer.name].format if layer.name in program.encoded else None,
+            format=tables.format if (tables := program.encoded.get(layer.name)) else None,
             weights=layer.weights.size if isinstance(layer, Weighted) else 0,
             nnz=layer_nnz(layer),
-            payload=program.encoded[layer.name].payload if layer.name in program.encoded else 0,
+            payload=tables.payload if tables else 0,
+            constants=tables.constants if tables else 0,
+            formats=dict(tables.alternatives) if tables else {},
             macs=layer_macs(layer),
             streamed=i in program.flow.streamed,
         )
@@ -123,12 +149,19 @@ def _reports(program: Program) -> tuple[LayerReport, ...]:
 
 
 def compile_model(
-    tflite: bytes | Path, out: Path, *, name: str = "model", optimize: str = "balanced", by_rows: bool = False
+    tflite: bytes | Path,
+    out: Path,
+    *,
+    name: str = "model",
+    optimize: str = "balanced",
+    by_rows: bool = False,
+    formats: Sequence[str] = FORMATS,
 ) -> CompiledModel:
     """Compile a `.tflite` (its bytes, or the path of the file) and write model.c, model.h and the runtime into `out`.
 
     `optimize`: "size" (least flash), "balanced" or "speed" (fewest instructions). `by_rows`: the input is given row by
-    row to `model_feed`, so that only the rows needed are in memory.
+    row to `model_feed`, so that only the rows needed are in memory. `formats`: what weights may be written as; for
+    each layer the smallest is taken.
 
     The same input gives the same bytes. `UserError` where the file is missing, damaged or uses what is not supported;
     then nothing is written.
@@ -140,7 +173,7 @@ def compile_model(
             raise UserError(
                 f"cannot read the model '{tflite}' ({error.strerror}); give the path of a .tflite file"
             ) from None
-    program = build_program(tflite, name, optimize, by_rows)
+    program = build_program(tflite, name, optimize, by_rows, formats)
     network = program.network
     texts = {"model.c": source_text(program), "model.h": header_text(program)}
     out = Path(out)

@@ -10,27 +10,40 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from tfsparse.compiler import OPTIMIZE, CompiledModel, compile_model
+from tfsparse.compiler.encode import FORMATS
 from tfsparse.compiler.library import write_library
 from tfsparse.errors import UserError, run_cli
 
+_WIDE = 120  # columns that the table takes where no terminal says how many there are
+
 
 def table_of(model: CompiledModel) -> Table:
-    table = Table(title="int8 network in C99")
-    for column, justify in (("layer", "left"), ("output", "left"), ("format", "left")):
-        table.add_column(column, justify=justify)
-    for column in ("weights", "nnz", "payload B", "MACs"):
-        table.add_column(column, justify="right")
+    """A row for each layer: what its weights take in each format, the one chosen, and its constants beside it."""
+    table = Table(title="int8 network in C99, bytes", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_footer=True)
+    formats = [name for name in FORMATS if any(name in layer.formats for layer in model.layers)]
+    totals = {
+        "weights": sum(layer.weights for layer in model.layers),
+        "nnz": model.nnz,
+        "constants": sum(layer.constants for layer in model.layers),
+        "payload": model.payload,
+        "MACs": model.macs,
+    }
+    names = ["layer", "output", "chosen", "weights", "nnz", *formats, "B/nnz", "constants", "payload", "MACs"]
+    for name in names:
+        justify = "left" if name in names[:3] else "right"
+        footer = "total" if name == "layer" else str(totals.get(name, ""))
+        table.add_column(name, footer, justify=justify, no_wrap=name not in ("layer", "output"))
     for layer in model.layers:
-        numbers = (layer.weights, layer.nnz, layer.payload, layer.macs)
-        shape = " x ".join(map(str, layer.output_shape))
+        sizes = [layer.formats.get(name) for name in formats]
+        each = f"{layer.formats[layer.format] / layer.nnz:.2f}" if layer.formats and layer.nnz else None
+        numbers = (layer.weights, layer.nnz, *sizes, each, layer.constants, layer.payload, layer.macs)
+        shape = "x".join(map(str, layer.output_shape[1:])) or "1"
         table.add_row(layer.name, shape, layer.format or "-", *(str(n) if n else "-" for n in numbers))
-    table.add_section()
-    weights = sum(layer.weights for layer in model.layers)
-    table.add_row("total", "", "", str(weights), str(model.nnz), str(model.payload), str(model.macs))
     return table
 
 
@@ -53,20 +66,28 @@ def main() -> None:
         "--optimize", choices=OPTIMIZE, default="balanced", help="least flash, fewest instructions, or both (default)"
     )
     parser.add_argument("--by-rows", action="store_true", help="feed the input row by row: only rows needed are in RAM")
+    parser.add_argument(
+        "--formats", nargs="+", choices=FORMATS, default=FORMATS, help="what weights may be written as (default: all)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     arguments = parser.parse_args()
     name = arguments.name or arguments.model.stem
     if arguments.library:
-        if arguments.by_rows or arguments.optimize != "balanced":
-            raise UserError("--library takes neither --by-rows nor --optimize yet; write a plain folder with -o")
+        if arguments.by_rows or arguments.optimize != "balanced" or tuple(arguments.formats) != FORMATS:
+            raise UserError(
+                "--library takes neither --by-rows nor --optimize nor --formats yet; write a plain folder with -o"
+            )
         model = write_library(arguments.model, arguments.library, name=name)
     else:
-        options = {"optimize": arguments.optimize, "by_rows": arguments.by_rows}
+        options = {"optimize": arguments.optimize, "by_rows": arguments.by_rows, "formats": arguments.formats}
         model = compile_model(arguments.model, arguments.out, name=name, **options)
     if arguments.json:
         print(json.dumps(asdict(model), default=str))
     else:
-        Console().print(table_of(model))
+        console = Console()
+        if not console.is_terminal:
+            console.width = max(console.width, _WIDE)
+        console.print(table_of(model))
         print(summary_of(model))
 
 

@@ -11,6 +11,7 @@ from tfsparse.compiler.layers import (
     ArgMax,
     Binary,
     Concatenate,
+    Convolution,
     Gather,
     Layer,
     LeakyRelu,
@@ -24,6 +25,7 @@ from tfsparse.compiler.layers import (
     Reduce,
     Rescale,
     Softmax,
+    Window,
 )
 
 HEADERS = {
@@ -43,7 +45,7 @@ HEADERS = {
     Softmax: "tfs_softmax.h",
 }
 REQUIRED = {
-    "tfs_pool.h": ("tfs_fixed.h",),
+    "tfs_pool.h": ("tfs_fixed.h", "tfs_rows.h"),
     "tfs_mean.h": ("tfs_fixed.h",),
     "tfs_add.h": ("tfs_fixed.h", "tfs_grid.h"),
     "tfs_multiply.h": ("tfs_fixed.h", "tfs_grid.h"),
@@ -99,7 +101,22 @@ def switches(network: Network) -> list[str]:
         found.append("TFS_SUBTRACT")
     if any(map(_loops, network.layers)):
         found.append(f"TFS_LOOPS {_most_loops(network)}")
+    if any(w.held for w in windows(network)):
+        found.append("TFS_RINGS")
+    if any(w.table for w in windows(network)):
+        found.append("TFS_TABLES")
     return found
+
+
+def windows(network: Network) -> list[Window]:
+    return [layer.window for layer in network.layers if isinstance(layer, Convolution | Pool)]
+
+
+def rows(window: Window, network: Network) -> str:
+    """Initialiser of TFS_ROWS, with the comma behind it."""
+    if any(w.table for w in windows(network)):
+        return f"{window.table or 'NULL'}, "
+    return f"{window.held or window.in_height}, " if any(w.held for w in windows(network)) else ""
 
 
 def _table(grid: Grid, first: int, width: int = 2) -> str:
@@ -121,7 +138,7 @@ def fields(layer: Layer, network: Network) -> str | None:
     if isinstance(layer, Pool):
         w = layer.window
         return (
-            f"{w.in_height}, {w.in_width}, {w.held or w.in_height}, {w.out_height}, {w.out_width}, {layer.channels}, "
+            f"{rows(w, network)}{w.in_height}, {w.in_width}, {w.out_height}, {w.out_width}, {layer.channels}, "
             f"{w.kernel_height}, {w.kernel_width}, {w.stride_height}, {w.stride_width}, {w.pad_top}, {w.pad_left}, "
             f"{layer.lowest}, {layer.highest}"
         )

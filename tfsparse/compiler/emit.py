@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
+
+import numpy as np
 
 from tfsparse.compiler import descriptors
-from tfsparse.compiler.encode import Encoded, Table
+from tfsparse.compiler.bitstream import WINDOW, Coding
+from tfsparse.compiler.encode import Table
 from tfsparse.compiler.fixedpoint import Multiplier
-from tfsparse.compiler.flow import flow_text, is_flowing, pointer, row_layer, run_calls
+from tfsparse.compiler.flow import (
+    flow_text,
+    is_flowing,
+    pointer,
+    row_layer,
+    run_calls,
+    table_switches,
+    tables_text,
+)
 from tfsparse.compiler.interface import functions_text, head, header_text
-from tfsparse.compiler.layers import Convolution, FullyConnected, Layer, Network, Pool, Weighted
+from tfsparse.compiler.layers import Convolution, FullyConnected, Layer, Pool, Weighted
 from tfsparse.compiler.program import Program, comment
+from tfsparse.compiler.rows import LARGEST_BLOCK, channelwise
 
 __all__ = ["Program", "header_text", "headers", "source_text"]
 
-_LARGEST_BLOCK = 16  # pixels whose 32-bit sums wait on the stack at once
+_LARGEST_LIST = 32  # taps of a channel unpacked at a time, four bytes of stack each
+_NO_GAPS = 255  # in the place of gap bits
 _REQUIRED = {
-    "tfs_conv.h": ("tfs_window.h", "tfs_weights.h", "tfs_fixed.h"),
-    "tfs_conv_dense.h": ("tfs_dot.h", "tfs_window.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv_taps.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv_dense.h": ("tfs_dot.h", "tfs_nine.h", "tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv_small.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_dense_small.h": ("tfs_weights.h", "tfs_fixed.h"),
     "tfs_dense.h": ("tfs_weights.h", "tfs_fixed.h"),
     "tfs_dense_dot.h": ("tfs_dot.h", "tfs_weights.h", "tfs_fixed.h"),
     **descriptors.REQUIRED,
@@ -29,10 +46,12 @@ def kernel_of(layer: Layer, program: Program) -> str:
     """Name of the C kernel that runs a layer; its header has the same."""
     if not isinstance(layer, Weighted):
         return descriptors.HEADERS[type(layer)].removesuffix(".h")
-    stored = program.encoded[layer.name].format == "dense" and program.optimize != "size"
+    streamed = program.encoded[layer.name].coding is not None
     if isinstance(layer, FullyConnected):
-        return "tfs_dense_dot" if stored else "tfs_dense"
-    return "tfs_conv_dense" if stored and layer.run in (1, layer.in_channels) else "tfs_conv"
+        return "tfs_dense" if streamed else "tfs_dense_small" if program.small else "tfs_dense_dot"
+    if not streamed:
+        return "tfs_conv_small" if program.small else "tfs_conv_dense"
+    return "tfs_conv_taps" if program.lists and not program.small else "tfs_conv"
 
 
 def _kernel_headers(program: Program) -> list[str]:
@@ -53,37 +72,124 @@ def _array(layer: Layer, table: Table) -> str:
     return f"static const {kind} {layer.name}_{table.role}[{table.values.size}] = {{\n{lines},\n}};"
 
 
-def _weights(layer: Weighted, encoded: Encoded) -> str:
-    def name(role: str) -> str:
-        return f"{layer.name}_{role}" if encoded.table(role) else "NULL"
+def _codings(program: Program) -> list[Coding]:
+    """Those of all weights in streams."""
+    return [encoded.coding for encoded in program.encoded.values() if encoded.coding is not None]
 
-    form = encoded.channels
-    bits = f"{form.bias_bits}, {form.mantissa_bits}, {form.shift_bits}, {form.shift_base}"
-    return (
-        f"{{{name('weights')}, {name('bitmap')}, {name('constants')}, {layer.input_zero}, {layer.output_zero}, "
-        f"{layer.lowest}, {layer.highest}, {bits}}}"
-    )
+
+def _gap_bits(coding: Coding) -> int:
+    return _NO_GAPS if coding.gap_bits is None else coding.gap_bits
+
+
+def _stream_places(program: Program) -> dict[str, int]:
+    """Where each layer's stream begins in the array of all."""
+    places, end = {}, 0
+    for name, encoded in program.encoded.items():
+        if table := encoded.table("stream"):
+            places[name] = end
+            end += table.size
+    return places
+
+
+def _streams(program: Program) -> list[str]:
+    """The array of all streams: side by side they need bytes to be looked at behind the last one only."""
+    rows = []
+    for name in _stream_places(program):
+        numbers = ", ".join(map(str, program.encoded[name].table("stream").values.tolist()))
+        rows += [f"    /* {name} */"]
+        rows += [textwrap.fill(numbers + ",", 116, initial_indent="    ", subsequent_indent="    ")] if numbers else []
+    if not rows:
+        return []
+    title = "/* Of each layer, the constants of its output channels, and weights that are not stored as they are. */"
+    return ["\n".join([title, "static const uint8_t streams[] = {", *rows, "};"])]
+
+
+def _weights(layer: Weighted, program: Program) -> str:
+    """Initialiser of tfs_weights. What all layers of the program have in common is left to a macro."""
+    encoded, codings = program.encoded[layer.name], _codings(program)
+    names = {table.role: f"{layer.name}_{table.role}" for table in encoded.tables}
+    stream = f"streams + {_stream_places(program)[layer.name]}"
+    form, coding = encoded.channels, encoded.coding or Coding(8, None)
+    fields = [
+        names.get("weights") or names.get("codebook") or "NULL", stream, layer.input_zero, layer.output_zero,
+        layer.lowest, layer.highest, form.bias_bits, form.mantissa_bits, form.shift_bits, form.shift_base,
+    ]  # fmt: skip
+    if codings:
+        fields.append(coding.first)
+        fields += [coding.value_bits] if len({coding.value_bits for coding in codings}) > 1 else []
+        fields += [_gap_bits(coding)] if len(set(map(_gap_bits, codings))) > 1 else []
+    return f"{{{', '.join(map(str, fields))}}}"
 
 
 def conv_block(layer: Convolution) -> int:
-    """Pixels of an output row that are computed together: equal parts of at most `_LARGEST_BLOCK`."""
-    parts = -(-layer.window.out_width // _LARGEST_BLOCK)
+    """Pixels of an output row that are computed together: equal parts of at most `LARGEST_BLOCK`."""
+    parts = -(-layer.window.out_width // LARGEST_BLOCK)
     return -(-layer.window.out_width // parts)
 
 
-def _fields(layer: Layer, encoded: Encoded | None, network: Network) -> str | None:
+def is_nine(layer: Layer, program: Program) -> bool:
+    """Whether the kernel of 3x3 depthwise windows runs the layer."""
+    if not isinstance(layer, Convolution) or layer.run > 1:
+        return False
+    w = layer.window
+    shape = (w.kernel_height, w.kernel_width, w.dilation_height, w.dilation_width)
+    return shape == (3, 3, 1, 1) and w.in_width >= 3 and kernel_of(layer, program) == "tfs_conv_dense"
+
+
+def _has_blocks(program: Program) -> bool:
+    """Whether some kernel sums blocks of pixels."""
+    kernels = {kernel_of(layer, program) for layer in program.network.layers if isinstance(layer, Convolution)}
+    return bool(kernels - {"tfs_conv_small"})
+
+
+def _block(layer: Convolution, program: Program) -> str:
+    return f", {conv_block(layer)}" if _has_blocks(program) else ""
+
+
+def _is_dilated(program: Program) -> bool:
+    layers = [layer for layer in program.network.layers if isinstance(layer, Convolution)]
+    return any(max(layer.window.dilation_height, layer.window.dilation_width) > 1 for layer in layers)
+
+
+def _dilation(layer: Convolution, program: Program) -> str:
+    w = layer.window
+    return f"{w.dilation_height}, {w.dilation_width}, " if _is_dilated(program) else ""
+
+
+def _line(program: Program) -> int:
+    """Columns of a row that may lie over rows of the input, at most; 0 where none does."""
+    flow = program.flow
+    over = [layer for i, layer in enumerate(program.network.layers) if i in flow.streamed and channelwise(layer)]
+    return max((layer.window.out_width for layer in over), default=0) if flow.over else 0
+
+
+def _is_grouped(layer: Convolution) -> bool:
+    """Whether the taps of a row of the window do not lie evenly in the map."""
+    return layer.run > 1 and (layer.run < layer.in_channels or layer.window.dilation_width > 1)
+
+
+def _has_nine(program: Program) -> bool:
+    return any(is_nine(layer, program) for layer in program.network.layers)
+
+
+def _nine(program: Program, layer: Layer) -> str:
+    return f", {int(is_nine(layer, program))}" if _has_nine(program) else ""
+
+
+def _fields(layer: Layer, program: Program) -> str | None:
     """Initialiser of the layer's descriptor, in the order of the struct; None where its kernel needs none."""
     if isinstance(layer, Convolution):
         w = layer.window
         return (
-            f"{_weights(layer, encoded)}, {w.in_height}, {w.in_width}, {layer.in_channels}, "
-            f"{w.held or w.in_height}, {w.out_height}, {w.out_width}, {layer.out_channels}, {layer.run}, "
+            f"{descriptors.rows(w, program.network)}{_weights(layer, program)}, {w.in_height}, {w.in_width}, "
+            f"{layer.in_channels}, {w.out_height}, {w.out_width}, {layer.out_channels}, {layer.run}, "
             f"{layer.per_group}, {w.kernel_height}, {w.kernel_width}, {w.stride_height}, {w.stride_width}, "
-            f"{w.dilation_height}, {w.dilation_width}, {w.pad_top}, {w.pad_left}, {conv_block(layer)}"
+            f"{_dilation(layer, program)}{w.pad_top}, {w.pad_left}"
+            f"{_block(layer, program)}{_nine(program, layer)}"
         )
     if isinstance(layer, FullyConnected):
-        return f"{_weights(layer, encoded)}, {layer.rows}, {layer.weights.shape[1]}, {layer.weights.shape[0]}"
-    return descriptors.fields(layer, network)
+        return f"{_weights(layer, program)}, {layer.rows}, {layer.weights.shape[1]}, {layer.weights.shape[0]}"
+    return descriptors.fields(layer, program.network)
 
 
 def _descriptor(layer: Layer, fields: str) -> str:
@@ -104,6 +210,11 @@ def _call(program: Program, i: int, layer: Layer) -> list[str]:
     kernel, arguments = kernel_of(layer, program), f"&{layer.name}, {inputs[0]}, {output}"
     if isinstance(layer, FullyConnected):
         return [f"{kernel}_run({arguments});"]
+    if kernel == "tfs_conv_dense":
+        if row:
+            return [f"{kernel}_rows({arguments}, row, row + 1);"]
+        rows = f"{kernel}_rows({arguments}, 0, {layer.window.out_height});"
+        return [rows if layer.at_once or layer.window.out_height == 1 else f"{kernel}_each({arguments});"]
     return [f"{kernel}_row({arguments}, row);" if row else f"tfs_conv_rows({arguments}, {kernel}_row);"]
 
 
@@ -122,29 +233,72 @@ def _fits_short_way(bound: int, by: Multiplier) -> bool:
     )
 
 
+def _stream_switches(codings: Sequence[Coding]) -> list[str]:
+    """Those of the reader of weights in streams."""
+    if not codings:
+        return ["TFS_VALUE_BITS(w) 8", "TFS_GAP_BITS(w) 0"]
+    switches = ["TFS_STREAM"]
+    for name, values in (
+        ("TFS_VALUE_BITS", {coding.value_bits for coding in codings}),
+        ("TFS_GAP_BITS", set(map(_gap_bits, codings))),
+    ):
+        switches += [f"{name}(w) {values.pop()}"] if len(values) == 1 else []
+    with_gaps = {coding.gap_bits is not None for coding in codings}
+    switches += ["TFS_GAPS"] if True in with_gaps else []
+    switches += [f"TFS_NO_GAPS {_NO_GAPS}"] if len(with_gaps) == 2 else []
+    switches += ["TFS_CODEBOOK"] if any(coding.codebook is not None for coding in codings) else []
+    return switches
+
+
+def _tap_switches(program: Program, layers: Sequence[Convolution]) -> list[str]:
+    """Those of the lists of taps. A list gets about a 32nd of the memory that values take."""
+    if not layers:
+        return []
+    most = max(1, *(int(np.count_nonzero(layer.weights, axis=1).max()) for layer in layers))
+    room = max(8, min(program.plan.size // 128, _LARGEST_LIST))
+    # A row may lie anywhere in the arena.
+    largest = max(x.window.in_height * x.window.in_width * x.in_channels for x in layers)
+    offset = "int16_t" if max(largest, program.plan.size) <= 1 << 15 else "int32_t"
+    return [f"TFS_CONV_TAPS {min(most, room)}", f"TFS_OFFSET {offset}"]
+
+
 def _switches(program: Program) -> list[str]:
     """Macros that leave out of the runtime what this network does not need."""
     layers = program.network.layers
     encoded = {layer.name: program.encoded[layer.name] for layer in layers if isinstance(layer, Weighted)}
     convolutions = [layer for layer in layers if isinstance(layer, Convolution)]
-    # Only these read weights as a stream, whatever their format.
-    streams = [x for x in layers if isinstance(x, Weighted) and kernel_of(x, program) in ("tfs_conv", "tfs_dense")]
-    formats = {encoded[layer.name].format for layer in streams}
-    switches = [f"TFS_{name.upper()}" for name in ("dense", "bitmap") if name in formats]
+    switches = _stream_switches(_codings(program))
+    if program.lists or program.optimize == "speed":
+        switches.append("TFS_SPEED")
     if not all(_fits_short_way(*scaled) for layer in layers for scaled in _scaled_sums(layer)):
         switches.append("TFS_ANY_SCALE")
     if encoded and all(_shifts_right(layer) for layer in layers if isinstance(layer, Weighted)):
         switches.append("TFS_RIGHT_SHIFTS")
-    if any(max(e.channels.bias_bits, e.channels.mantissa_bits) > 25 for e in encoded.values()):
+    if offset := max((e.channels.mantissa_offset for e in encoded.values()), default=0):
+        switches.append(f"TFS_MANTISSA_OFFSET {offset}")
+    if any(e.channels.bias_grows for e in encoded.values()):
+        switches.append("TFS_BIAS_GROWS")
+    if any(e.channels.widest > WINDOW for e in encoded.values()):
         switches.append("TFS_WIDE_FIELDS")
-    depthwise = {layer.run == 1 for layer in convolutions if kernel_of(layer, program) == "tfs_conv_dense"}
+    stored = [x for x in convolutions if kernel_of(x, program) == "tfs_conv_dense" and not is_nine(x, program)]
+    depthwise = {layer.run == 1 for layer in stored}
     switches += [name for name, kind in (("TFS_DEPTHWISE", True), ("TFS_PLAIN_CONV", False)) if kind in depthwise]
+    switches += ["TFS_DILATED"] if _is_dilated(program) else []
+    switches += [f"TFS_LINE {_line(program)}"] if _line(program) else []
+    if any(_is_grouped(layer) for layer in convolutions):
+        switches.append("TFS_GROUPS")
+    if _has_nine(program):
+        switches.append("TFS_NINE")
     if convolutions:
-        switches.append(f"TFS_CONV_BLOCK {max(map(conv_block, convolutions))}")
+        switches += [f"TFS_CONV_BLOCK {max(map(conv_block, convolutions))}"] if _has_blocks(program) else []
+        switches += _tap_switches(program, [x for x in convolutions if kernel_of(x, program) == "tfs_conv_taps"])
         switches.append(f"TFS_SIDE {'uint8_t' if max(map(_largest_side, convolutions)) < 256 else 'uint16_t'}")
     if is_flowing(program.flow):
         switches.append(f"MODEL_LAYERS {len(layers)}")
-    return [f"#define {switch}" for switch in (*switches, *descriptors.switches(program.network))]
+    return [
+        f"#define {switch}"
+        for switch in (*switches, *descriptors.switches(program.network), *table_switches(program.plan))
+    ]
 
 
 def _shifts_right(layer: Weighted) -> bool:
@@ -167,9 +321,9 @@ def source_text(program: Program) -> str:
     for i, layer in enumerate(network.layers):
         encoded = program.encoded.get(layer.name)
         title = f"/* {layer.name}: {layer.place}, '{comment(network.values[layer.output].name)}' */"
-        parts = [_array(layer, table) for table in encoded.tables] if encoded else []
+        parts = [_array(layer, table) for table in encoded.tables if table.role != "stream"] if encoded else []
         described = row_layer(flow, layer) if i in flow.streamed else layer
-        if (fields := _fields(described, encoded, network)) is not None:
+        if (fields := _fields(described, program)) is not None:
             parts.append(_descriptor(layer, fields))
         if parts:
             tables.append("\n".join([title, *parts]))
@@ -189,6 +343,8 @@ def source_text(program: Program) -> str:
         "\n".join(_switches(program)),
         "\n".join(f'#include "{name}"' for name in included),
         "static int8_t arena[MODEL_ARENA_SIZE];",
+        "\n".join(tables_text(program.plan)),
+        *_streams(program),
         *tables,
         functions_text(program, calls),
     ]

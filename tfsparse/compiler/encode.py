@@ -1,17 +1,29 @@
-"""Constant tables of a layer: the weights in the format that takes fewest bytes; biases and multipliers in few bits.
+"""Constant tables of a layer: its weights in one of FORMATS; biases and multipliers in few bits.
 
 Everything is lossless. A table is an array of the generated C; `payload` is the sum of their sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tfsparse.compiler.bitstream import (
+    Coding,
+    Fields,
+    codebook_coding,
+    join,
+    plain_coding,
+    signed_bits,
+    weight_fields,
+    with_gaps,
+    write,
+)
 from tfsparse.compiler.fixedpoint import Multiplier
-from tfsparse.compiler.layers import Layer, Weighted
+from tfsparse.compiler.layers import Convolution, Layer, Weighted
+from tfsparse.compiler.narrow import mantissa_bits
 
 
 @dataclass(frozen=True)
@@ -28,114 +40,175 @@ class Table:
 
 @dataclass(frozen=True)
 class Encoded:
-    """`format` of the weights ("dense" or "bitmap"; "constant" for a plain operand) and all tables of one layer."""
+    """`format` of the weights (one of FORMATS; "constant" for a plain operand) and all tables of one layer."""
 
     format: str
     tables: tuple[Table, ...]
     channels: ChannelFormat | None = None  # of layers with weights
+    coding: Coding | None = None  # of weights in a stream
+    alternatives: Mapping[str, int] = field(default_factory=dict)  # bytes of the weights in each format considered
+    reach: int = 0  # bytes from the stream's first that a reader touches
 
     @property
     def payload(self) -> int:
         return sum(table.size for table in self.tables)
 
+    @property
+    def constants(self) -> int:
+        """Bytes of the packed biases, multipliers and shifts, and what the reader needs behind the stream."""
+        return self.payload - self.alternatives[self.format] if self.alternatives else 0
+
     def table(self, role: str) -> Table | None:
         return next((table for table in self.tables if table.role == role), None)
 
 
-def dense(weights: np.ndarray) -> tuple[Table, ...]:
-    return (Table("weights", weights.astype(np.int8).reshape(-1)),)
-
-
-def bitmap(weights: np.ndarray) -> tuple[Table, ...]:
-    """One bit a weight in stream order, lowest bit first, 1 where it is not zero; and the non-zero weights."""
-    flat = weights.astype(np.int8).reshape(-1)
-    return Table("weights", flat[flat != 0]), Table("bitmap", np.packbits(flat != 0, bitorder="little"))
-
-
-def unpack_bitmap(values: np.ndarray, bits: np.ndarray, count: int) -> np.ndarray:
-    """The inverse of `bitmap`: int8 [count]."""
-    flat = np.zeros(count, np.int8)
-    flat[np.unpackbits(bits, count=count, bitorder="little").astype(bool)] = values
-    return flat
-
-
 @dataclass(frozen=True)
 class ChannelFormat:
-    """How the constants of a layer's output channels are packed, lowest bit first and without gaps.
+    """How the constants of a layer's output channels are packed.
 
-    For each channel in turn: a bias (two's complement), the `mantissa_bits` highest bits of the multiplier's mantissa
-    behind its leading 1, and its right shift less `shift_base`.
+    For each channel in turn: its right shift less `shift_base`; its bias (two's complement), where `bias_grows` in as
+    many more bits as that difference says, as the same bias is a larger number the smaller the channel's weights are;
+    and the `mantissa_bits` highest bits, behind its leading 1, of the multiplier's mantissa less `mantissa_offset`.
     """
 
     bias_bits: int
     mantissa_bits: int
     shift_bits: int
     shift_base: int
+    bias_grows: bool = False
+    mantissa_offset: int = 0
+
+    @property
+    def widest(self) -> int:
+        """Bits of the widest field."""
+        grown = (1 << self.shift_bits) - 1 if self.bias_grows else 0
+        return max(self.bias_bits + grown, self.mantissa_bits, self.shift_bits)
 
 
-def _signed_bits(values: np.ndarray) -> int:
-    """Bits that hold all values in two's complement; 0 if all are zero."""
-    values = values.astype(np.int64)
-    widest = int(np.where(values < 0, ~values, values).max(initial=0))
-    return widest.bit_length() + 1 if np.any(values) else 0
-
-
-def _trailing_zeros(x: int) -> int:
-    return (x & -x).bit_length() - 1
-
-
-def pack_channels(bias: np.ndarray, multipliers: Sequence[Multiplier]) -> tuple[np.ndarray, ChannelFormat]:
-    """The packed constants, uint8, and their format. bias: int32 [channels]; mantissas in [2**30, 2**31)."""
-    right = [-m.shift for m in multipliers]
-    form = ChannelFormat(
-        bias_bits=_signed_bits(bias),
-        mantissa_bits=30 - min(_trailing_zeros(m.mantissa) for m in multipliers),
-        shift_bits=(max(right) - min(right)).bit_length(),
-        shift_base=min(right),
+def channel_format(
+    bias: np.ndarray, multipliers: Sequence[Multiplier], bias_grows: bool = False, mantissa_offset: int = 0
+) -> ChannelFormat:
+    """The narrowest fields for these. bias: int32 [channels]; mantissas less the offset in [2**30, 2**31)."""
+    right = np.array([-m.shift for m in multipliers])
+    needed = signed_bits(bias) - (right - right.min() if bias_grows else 0)
+    return ChannelFormat(
+        bias_bits=max(0, int(needed.max())),
+        mantissa_bits=mantissa_bits([m.mantissa for m in multipliers], mantissa_offset),
+        shift_bits=int(right.max() - right.min()).bit_length(),
+        shift_base=int(right.min()),
+        bias_grows=bias_grows,
+        mantissa_offset=mantissa_offset,
     )
-    stream = position = 0
-    for value, multiplier in zip(bias.tolist(), multipliers, strict=True):
-        fields = (
-            (value, form.bias_bits),
-            (multiplier.mantissa - (1 << 30) >> 30 - form.mantissa_bits, form.mantissa_bits),
-            (-multiplier.shift - form.shift_base, form.shift_bits),
-        )
-        for field, bits in fields:
-            stream |= (field & ((1 << bits) - 1)) << position
-            position += bits
-    return np.frombuffer(stream.to_bytes(-(-position // 8), "little"), np.uint8), form
 
 
-def unpack_channels(packed: np.ndarray, form: ChannelFormat, count: int) -> tuple[np.ndarray, tuple[Multiplier, ...]]:
-    """The inverse of `pack_channels`, as the C code does it."""
-    stream = int.from_bytes(packed.tobytes(), "little")
-
-    def take(bits: int) -> int:
-        nonlocal stream
-        field, stream = stream & ((1 << bits) - 1), stream >> bits
-        return field
-
-    bias, multipliers = [], []
-    for _ in range(count):
-        value = take(form.bias_bits)
-        bias.append(value - (1 << form.bias_bits) if form.bias_bits and value >> (form.bias_bits - 1) else value)
-        mantissa = (1 << 30) + (take(form.mantissa_bits) << (30 - form.mantissa_bits))
-        multipliers.append(Multiplier(mantissa, -(form.shift_base + take(form.shift_bits))))
-    return np.array(bias, np.int32), tuple(multipliers)
+def channel_fields(bias: np.ndarray, multipliers: Sequence[Multiplier], form: ChannelFormat) -> Fields:
+    """Three fields a channel, in the order of the stream."""
+    shifts = np.array([-m.shift - form.shift_base for m in multipliers], np.int64)
+    bias_bits = form.bias_bits + (shifts if form.bias_grows else 0 * shifts)
+    first = (1 << 30) + form.mantissa_offset
+    mantissas = np.array([m.mantissa - first >> 30 - form.mantissa_bits for m in multipliers], np.int64)
+    values = np.stack([shifts, bias.astype(np.int64) & ((1 << bias_bits) - 1), mantissas], axis=1)
+    bits = np.stack(
+        [np.full_like(shifts, form.shift_bits), bias_bits, np.full_like(shifts, form.mantissa_bits)], axis=1
+    )
+    return Fields(values.reshape(-1), bits.reshape(-1))
 
 
-def _encode_weighted(layer: Weighted, optimize: str) -> Encoded:
-    """All tables of a layer. Its weights are in stream order already: [outputs, taps]."""
-    choices = {"dense": dense(layer.weights), "bitmap": bitmap(layer.weights)}
-    name = min(choices, key=lambda name: sum(table.size for table in choices[name]))
-    constants, channels = pack_channels(layer.bias, layer.multipliers)
-    tables = (*choices[name], Table("constants", constants))
-    return Encoded(name, tuple(table for table in tables if table.size), channels)  # C has no arrays of no elements
+def bias_may_grow(layer: Weighted) -> bool:
+    """Whether no bias field gets wider than 32 bits so."""
+    form = channel_format(layer.bias, layer.multipliers, True, layer.mantissa_offset)
+    return form.bias_bits + (1 << form.shift_bits) - 1 <= 32
 
 
-def encode(layer: Layer, optimize: str = "balanced") -> Encoded | None:
-    """The constant tables of a layer; None where it has none."""
-    if isinstance(layer, Weighted):
-        return _encode_weighted(layer, optimize)
+def _clusters(weights: np.ndarray) -> Coding:
+    """The smallest coding with a codebook."""
+    codings = [codebook_coding(weights, None), codebook_coding(weights, 0), with_gaps(weights, codebook_coding)]
+    return min(codings, key=lambda coding: _bytes(weights, coding))
+
+
+_CODINGS = {
+    "packed": lambda weights: plain_coding(weights, None),
+    "bitmap": lambda weights: plain_coding(weights, 0),
+    "gaps": lambda weights: with_gaps(weights, plain_coding),
+    "clusters": _clusters,
+}
+FORMATS = ("dense", *_CODINGS)
+"""What weights may be written as. All of them are lossless.
+
+dense: a byte each; packed: each in as many bits as the widest needs; bitmap: the non-zero ones in as many bits, and a
+bit for each weight; gaps: the non-zero ones, and a Rice code of the zeros between; clusters: indices into a codebook of
+the values that occur, with the places told in whichever of these ways is smallest.
+"""
+
+
+def _bytes(weights: np.ndarray, coding: Coding) -> int:
+    """What the weights take in a stream, and their codebook."""
+    return -(-weight_fields(weights, coding)[0].total // 8) + len(coding.codebook or ())
+
+
+def has_dense_kernel(layer: Weighted) -> bool:
+    """Whether a kernel takes the layer's weights as plain bytes: grouped convolutions have none."""
+    return not isinstance(layer, Convolution) or layer.run in (1, layer.in_channels)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a layer's weights take in each format: `codings` of those that are streams, and bytes of all."""
+
+    codings: Mapping[str, Coding]
+    sizes: Mapping[str, int]
+
+
+def stream_order(layer: Weighted) -> np.ndarray:
+    """The weights as streams have them, [outputs, taps]: of a convolution, column after column of the window."""
+    if not isinstance(layer, Convolution):
+        return layer.weights
+    window = layer.weights.reshape(len(layer.weights), layer.window.kernel_height, layer.window.kernel_width, -1)
+    return window.transpose(0, 2, 1, 3).reshape(layer.weights.shape)
+
+
+def choices(layer: Weighted, formats: Sequence[str]) -> Choices:
+    """Of the formats given those that the layer may have; where there is none of them, "packed"."""
+    names = [name for name in formats if name != "dense" or has_dense_kernel(layer)] or ["packed"]
+    weights = stream_order(layer)
+    codings = {name: _CODINGS[name](weights) for name in names if name != "dense"}
+    sizes = {name: _bytes(weights, codings[name]) if name in codings else weights.size for name in names}
+    return Choices(codings, sizes)
+
+
+def encode_weighted(layer: Weighted, format: str, found: Choices, bias_grows: bool = False) -> Encoded:
+    """All tables of a layer."""
+    channels = channel_format(layer.bias, layer.multipliers, bias_grows, layer.mantissa_offset)
+    outputs, taps = layer.weights.shape
+    parts = [(channel_fields(layer.bias, layer.multipliers, channels), np.repeat(np.arange(outputs), 3))]
+    coding = found.codings.get(format)
+    tables = []
+    if coding is None:
+        tables.append(Table("weights", layer.weights.astype(np.int8).reshape(-1)))
+    else:
+        fields, at = weight_fields(stream_order(layer), coding)
+        parts.append((fields, at // taps))
+        if coding.codebook is not None:
+            tables.append(Table("codebook", np.array(coding.codebook, np.int8)))
+    stream, reach = write(join(parts))
+    tables.append(Table("stream", stream))
+    return Encoded(format, tuple(tables), channels, coding, found.sizes, reach)
+
+
+def pad_streams(layers: Sequence[Encoded]) -> list[Encoded]:
+    """The same, with as many bytes behind the last one's stream as looks at them touch, when they lie side by side."""
+    end = reach = 0
+    for layer in layers:
+        reach = max(reach, end + layer.reach)
+        end += layer.table("stream").size
+    if reach <= end:
+        return list(layers)
+    *before, last = layers
+    padded = Table("stream", np.append(last.table("stream").values, np.zeros(reach - end, np.uint8)))
+    return [*before, replace(last, tables=(*last.tables[:-1], padded))]
+
+
+def encode_plain(layer: Layer) -> Encoded | None:
+    """The constant operands of a layer without weights; None where it has none."""
     tables = tuple(Table(role, values.reshape(-1)) for role, values in layer.constants().items())
     return Encoded("constant", tables) if tables else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from tfsparse.compiler.grid import Grid
 from tfsparse.compiler.layers import Binary, Concatenate, Layer, LeakyRelu, Lookup, Rescale
 from tfsparse.compiler.program import Program
 from tfsparse.compiler.rows import Flow
+from tfsparse.compiler.schedule import Plan
 
 
 def is_flowing(flow: Flow) -> bool:
@@ -18,7 +20,10 @@ def is_flowing(flow: Flow) -> bool:
 
 def pointer(program: Program, value: int, row: str | None = None) -> str:
     """C expression for the place of a value, or of row number `row` of it."""
-    flow, base = program.flow, f"arena + {program.plan.offsets[value]}"
+    flow = program.flow
+    if value in flow.tables:
+        return f"arena + {flow.tables[value]}[{row}] * TFS_UNIT" if row else "arena"
+    base = f"arena + {program.plan.offsets[value]}"
     if row is None or flow.held[value] == 1:
         return base
     place = f"{row} % {flow.held[value]}" if flow.is_ring(value) else row
@@ -35,6 +40,28 @@ def row_layer(flow: Flow, layer: Layer) -> Layer:
     if isinstance(layer, Concatenate):
         return replace(layer, outer=flow.network.values[layer.output].shape[2])
     return layer
+
+
+def _unit(plan: Plan) -> int:
+    """The largest number of bytes of which all rows' places are multiples."""
+    return max(1, math.gcd(*(at for rows in plan.tables.values() for at in rows)))
+
+
+def table_switches(plan: Plan) -> list[str]:
+    """Macros of tfs_rows.h."""
+    if not plan.tables:
+        return []
+    largest = max(max(rows) for rows in plan.tables.values()) // _unit(plan)
+    return [f"TFS_UNIT {_unit(plan)}", f"TFS_PLACE {'uint8_t' if largest < 256 else 'uint16_t'}"]
+
+
+def tables_text(plan: Plan) -> list[str]:
+    """Where rows lie: an array for each value whose rows lie anywhere."""
+    unit = _unit(plan)
+    return [
+        f"static const TFS_PLACE {name}[{len(rows)}] = {{{', '.join(str(at // unit) for at in rows)}}};"
+        for name, rows in plan.tables.items()
+    ]
 
 
 def flow_text(program: Program, call: Callable[[int, Layer], list[str]]) -> str:

@@ -48,6 +48,7 @@ class Window:
     pad_top: int = 0
     pad_left: int = 0
     held: int = 0  # rows of the input in memory at a time, a ring; 0: all
+    table: str = ""  # C name of the places of the input's rows, where these lie anywhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,7 @@ class Weighted(Layer):
     """Convolution or fully connected layer: sum of (x - input_zero) * w, plus bias, scaled per output channel.
 
     `weights` is int8 [outputs, taps]; a tap's place in the window is the layer's matter. `bias` is int32 [outputs].
+    The multipliers' mantissas have few bits once `mantissa_offset` is taken off.
     """
 
     weights: np.ndarray
@@ -81,6 +83,7 @@ class Weighted(Layer):
     output_zero: int
     lowest: int
     highest: int
+    mantissa_offset: int = 0
 
     @property
     def nnz(self) -> int:
@@ -104,6 +107,7 @@ class Convolution(Weighted):
     out_channels: int
     run: int
     per_group: int
+    at_once: bool = False  # all its rows in one go, channel after channel: faster, and its input is needed to the end
 
     @property
     def kind(self) -> str:

@@ -4,10 +4,15 @@ A requantised output is a staircase of its sum x: it is at least k exactly where
 N_k set by shift and rounding. So step k sits at t_k = ceil(N_k / m), and another mantissa m' puts it at the same place
 where (t_k - 1) * m' < N_k <= t_k * m'. All steps inside the reachable range of x together leave an interval for m',
 from which the number with most trailing zeros is taken.
+
+A model that was made for short multipliers (`tfsparse.shorten`) lies a rounding of its float scales above them, and
+there negative halves go the other way: the short number itself is just outside of the interval. So all mantissas of a
+model may have a small offset in common, which costs nothing but a constant in the code.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,8 +20,11 @@ import numpy as np
 from tfsparse.compiler.fixedpoint import Multiplier, scale, scale_once
 from tfsparse.compiler.layers import FullyConnected, Layer, Network, Weighted
 
-_DEEPEST_SHIFT = -22  # N_k then fits into 64 bits
+_DEEPEST_SHIFT, _HIGHEST_SHIFT = -22, 8  # N_k then fits into 64 bits, and is whole
 _SMALLEST, _LARGEST = 1 << 30, (1 << 31) - 1
+# Offsets to choose from, and the bytes of code that one takes.
+OFFSETS = (0, 1 << 7, 1 << 9, 1 << 11, 1 << 13)
+_OFFSET_CODE = 8
 
 
 def roundest(low: int, high: int) -> int:
@@ -35,6 +43,8 @@ def _steps(by: Multiplier, low: int, high: int, once: bool) -> np.ndarray:
     bits = -by.shift
     if once:
         return (2 * k - 1) << (30 + bits)
+    if bits < 0:
+        return ((k << 31) - (1 << 30)) >> -bits
     # The rounded product must reach k * 2^bits - 2^(bits - 1), one more where that is negative and halves go down.
     product = k if bits == 0 else (k << bits) - (1 << (bits - 1)) + (k <= 0)
     return (product << 31) - (1 << 30)
@@ -59,22 +69,40 @@ def same_outputs(by: Multiplier, reach: tuple[int, int], steps: np.ndarray) -> t
     return low, high
 
 
-def narrow_multiplier(by: Multiplier, reach: tuple[int, int], outputs: tuple[int, int], once: bool) -> Multiplier:
-    """A multiplier of the same shift and at most as many bits that gives the same output for each sum in `reach`.
+Interval = tuple[int, int]
+
+
+def mantissa_interval(by: Multiplier, reach: Interval, outputs: Interval, once: bool) -> tuple[Interval, int]:
+    """The mantissas, lowest and highest, that with a shift give the same output for each sum in `reach`; and the shift.
 
     `outputs`: lowest and highest output of interest, before the zero point is added; beyond them it is clamped.
     """
     if by.mantissa == 0:
         # Every sum becomes 0; so it does with these, whose leading bit is set.
-        return Multiplier(_SMALLEST, -29 if max(map(abs, reach)) < 1 << 28 else -31)
-    if not (_SMALLEST <= by.mantissa <= _LARGEST and _DEEPEST_SHIFT <= by.shift <= 0):
+        return (_SMALLEST, _SMALLEST + max(OFFSETS)), -29 if max(map(abs, reach)) < 1 << 28 else -31
+    if not (_SMALLEST <= by.mantissa <= _LARGEST and _DEEPEST_SHIFT <= by.shift <= _HIGHEST_SHIFT):
+        return (by.mantissa, by.mantissa), by.shift
+    return same_outputs(by, reach, _steps(by, *outputs, once)), by.shift
+
+
+def narrow_mantissa(interval: Interval, offset: int = 0) -> int | None:
+    """The mantissa in the interval that has most trailing zeros once the offset is taken off; None where there is none
+    whose leading bit is set."""
+    low, high = max(interval[0] - offset, _SMALLEST), interval[1] - offset
+    return roundest(low, high) + offset if low <= high else None
+
+
+def narrow_multiplier(by: Multiplier, reach: Interval, outputs: Interval, once: bool) -> Multiplier:
+    """A multiplier of at most as many bits that gives the same output for each sum in `reach` (see
+    `mantissa_interval`)."""
+    interval, shift = mantissa_interval(by, reach, outputs, once)
+    if interval[0] < _SMALLEST:
         return by
-    low, high = same_outputs(by, reach, _steps(by, *outputs, once))
-    return Multiplier(roundest(low, high), by.shift)
+    return Multiplier(narrow_mantissa(interval), shift)
 
 
-def narrow_multipliers(layer: Weighted) -> tuple[Multiplier, ...]:
-    """The layer's multipliers with as few bits as its weights and biases allow."""
+def mantissa_intervals(layer: Weighted) -> tuple[tuple[Interval, int], ...]:
+    """`mantissa_interval` of each output channel, as its weights and bias allow."""
     weights = layer.weights.astype(np.int64)
     ends = weights * (-128 - layer.input_zero), weights * (127 - layer.input_zero)
     least = np.minimum(*ends).sum(axis=1) + layer.bias
@@ -82,9 +110,29 @@ def narrow_multipliers(layer: Weighted) -> tuple[Multiplier, ...]:
     outputs = layer.lowest - layer.output_zero, layer.highest - layer.output_zero
     once = isinstance(layer, FullyConnected)
     return tuple(
-        narrow_multiplier(by, reach, outputs, once)
+        mantissa_interval(by, reach, outputs, once)
         for by, reach in zip(layer.multipliers, zip(least.tolist(), most.tolist(), strict=True), strict=True)
     )
+
+
+def mantissa_bits(mantissas: Sequence[int], offset: int = 0) -> int:
+    """Bits behind the leading one that hold them all."""
+    return 30 - min(_trailing_zeros(mantissa - offset) for mantissa in mantissas)
+
+
+def _trailing_zeros(x: int) -> int:
+    return (x & -x).bit_length() - 1
+
+
+def _bytes_with(intervals: Sequence[Sequence[Interval]], offset: int) -> float:
+    """Bytes of all layers' mantissas with this offset; infinite where a channel has none."""
+    total = 0
+    for layer in intervals:
+        found = [narrow_mantissa(interval, offset) for interval in layer]
+        if None in found:
+            return float("inf")
+        total += len(found) * mantissa_bits(found, offset)
+    return total / 8 + (_OFFSET_CODE if offset else 0)
 
 
 def settle_dead_channels(layer: Weighted) -> Weighted:
@@ -107,11 +155,20 @@ def settle_dead_channels(layer: Weighted) -> Weighted:
 
 def narrow(network: Network) -> Network:
     """The same network with narrow multipliers; all of them have a leading bit then."""
+    settled = [settle_dead_channels(layer) if isinstance(layer, Weighted) else layer for layer in network.layers]
+    found = {layer.name: mantissa_intervals(layer) for layer in settled if isinstance(layer, Weighted)}
+    intervals = [[interval for interval, _ in layer] for layer in found.values()]
+    offset = min(OFFSETS, key=lambda offset: _bytes_with(intervals, offset))
+    if _bytes_with(intervals, offset) == float("inf"):
+        offset = 0
 
     def narrowed(layer: Layer) -> Layer:
         if not isinstance(layer, Weighted):
             return layer
-        layer = settle_dead_channels(layer)
-        return replace(layer, multipliers=narrow_multipliers(layer))
+        narrow = tuple(
+            Multiplier(interval[0] if (mantissa := narrow_mantissa(interval, offset)) is None else mantissa, shift)
+            for interval, shift in found[layer.name]
+        )
+        return replace(layer, multipliers=narrow, mantissa_offset=offset)
 
-    return replace(network, layers=tuple(map(narrowed, network.layers)))
+    return replace(network, layers=tuple(map(narrowed, settled)))

@@ -14,6 +14,11 @@ from tfsparse.compiler.rows import Flow
 from tfsparse.compiler.schedule import Plan
 
 
+def wants_small_kernels(optimize: str, fed: bool) -> bool:
+    """Whether kernels should take little flash and stack rather than be fast: who feeds inputs by rows lacks RAM."""
+    return optimize == "size" or (fed and optimize != "speed")
+
+
 @dataclass(frozen=True)
 class Program:
     """Everything that the text is made of."""
@@ -25,6 +30,11 @@ class Program:
     plan: Plan
     optimize: str
     counted: Counted
+    lists: bool = False  # whether convolutions on streams unpack lists of taps: faster, and more code
+
+    @property
+    def small(self) -> bool:
+        return wants_small_kernels(self.optimize, self.flow.fed)
 
     @property
     def payload(self) -> int:

@@ -10,11 +10,23 @@ it sees is the memory plan's ground: which bytes of which values are alive toget
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from tfsparse.compiler.layers import Binary, Concatenate, Convolution, Layer, LeakyRelu, Lookup, Network, Pool, Rescale
+from tfsparse.compiler.layers import (
+    Binary,
+    Border,
+    Concatenate,
+    Convolution,
+    Layer,
+    LeakyRelu,
+    Lookup,
+    Network,
+    Pool,
+    Rescale,
+)
 
+LARGEST_BLOCK = 16  # pixels of a row that kernels of convolutions compute together
 _LARGEST_COUNT = 255  # rows, strides and layers that the C code's table holds
 
 
@@ -90,10 +102,20 @@ def row_work(network: Network, layer: Layer) -> RowWork | None:
     return work if rows > 1 and work.fits else None
 
 
-def in_place(layer: Layer, value: int, network: Network) -> bool:
-    """Whether the layer may write its output over this input, byte for byte or further in front."""
+def in_place(layer: Layer, value: int, network: Network, row: bool = False) -> bool:
+    """Whether the layer may write its output, or `row` of it, over this input, byte for byte or further in front."""
     # A smaller operand is broadcast: read several times.
-    return layer.in_order and network.values[value].size >= network.values[layer.output].size
+    if layer.in_order:
+        return network.values[value].size >= network.values[layer.output].size
+    return row and channelwise(layer)
+
+
+def channelwise(layer: Layer) -> bool:
+    """Whether a row of the output may lie over a row of the input that dies with it: each channel is computed from
+    the same channel of the input alone, and a row of it is all read before any of it is written."""
+    if not isinstance(layer, Convolution):
+        return False
+    return layer.run == layer.per_group == 1 and layer.window.out_width <= LARGEST_BLOCK
 
 
 def regroup_pointwise(layer: Layer) -> Layer:
@@ -116,6 +138,17 @@ def regroup_pointwise(layer: Layer) -> Layer:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One row of one layer (layer -1: a row of the input comes in), or all of a layer that does not work by rows."""
+
+    layer: int
+    output: int
+    live: dict[int, tuple[int, int]]  # value -> bytes [from, to) of it that are alive
+    written: tuple[int, int]  # bytes [from, to) of the output that the step makes
+    last_read: dict[int, int]  # value -> bytes in front of this one are not needed after the step
+
+
+@dataclass(frozen=True)
 class Flow:
     """Which layers are streamed, and what follows from that. Keys of the dictionaries are values."""
 
@@ -127,7 +160,11 @@ class Flow:
     sizes: dict[int, int]  # bytes of them
     spans: dict[int, tuple[int, int]]  # first and last step at which something of it is alive
     distances: dict[tuple[int, int], int]  # (a, b): b must begin so many bytes behind a, or a b's distance behind b
-    bound: int  # bytes alive at a time: no plan needs less
+    bound: int  # bytes alive at a time, whole rings counted: no plan of rings needs less
+    peak: int  # bytes alive at a time, row by row: no plan at all needs less
+    steps: tuple[Step, ...] = field(compare=False, repr=False)
+    over: bool = False  # rows of `channelwise` layers may lie over rows of their input that die with them
+    tables: dict[int, str] = field(default_factory=dict)  # C name of the places of a value's rows, if they have some
 
     @property
     def input(self) -> int:
@@ -143,33 +180,40 @@ class Flow:
     def is_ring(self, value: int) -> bool:
         return self.held[value] < height_of(self.network, value)
 
-
-@dataclass
-class _Step:
-    """One row of one layer (layer -1: a row of the input comes in), or all of a layer that does not work by rows."""
-
-    layer: int
-    output: int
-    live: dict[int, tuple[int, int]]  # value -> bytes [from, to) of it that are alive
-    written: tuple[int, int]  # bytes [from, to) of the output that the step makes
-    last_read: dict[int, int]  # value -> bytes in front of this one are not needed after the step
+    def with_tables(self, tables: dict[int, str]) -> Flow:
+        """The same for a plan of slots.py, without rings. tables: C names of the places of rows, by value."""
+        layers = tuple(
+            replace(layer, window=replace(layer.window, held=0, table=tables.get(layer.inputs[0], "")))
+            if isinstance(layer, Convolution | Pool)
+            else layer
+            for layer in self.network.layers
+        )
+        held = {value: height_of(self.network, value) for value in self.held}
+        sizes = {value: self.network.values[value].size for value in self.held}
+        network = replace(self.network, layers=layers)
+        return replace(self, network=network, held=held, sizes=sizes, over=True, tables=tables)
 
 
 class _Simulation:
-    def __init__(self, network: Network, streamed: frozenset[int], fed: bool) -> None:
-        self.network, self.streamed, self.fed = network, streamed, fed
-        self.size = {key: value.size for key, value in network.values.items()}
+    """A run of all layers. Without `keep` no steps are recorded, only the peak is."""
+
+    def __init__(self, network: Network, streamed: frozenset[int], fed: bool, *, keep: bool = True) -> None:
+        self.network, self.streamed, self.fed, self.keep = network, streamed, fed, keep
+        self.size = {key: network.values[key].size for key in _places(network)}
         self.works = [row_work(network, layer) if i in streamed else None for i, layer in enumerate(network.layers)]
         self.inputs = [border.value for border in network.inputs]
         self.outputs = {border.value for border in network.outputs}
         self.place = _places(network)
+        self.pitch = {v: self.size[v] // height_of(network, v) for v in self.place}
         self.readers: dict[int, list[int]] = {key: [] for key in self.place}
         for i, layer in enumerate(network.layers):
             for value in set(layer.inputs):
                 self.readers[value].append(i)
         self.needed = {(value, i): 0 for value, readers in self.readers.items() for i in readers}
         self.made = dict.fromkeys(self.place, 0)  # bytes
-        self.steps: list[_Step] = []
+        self.low = {v: self.lowest(v) for v in self.place}
+        self.alive = self.peak = 0  # bytes, now and at most
+        self.steps: list[Step] = []
 
     def lowest(self, value: int) -> int:
         """The first byte of a value that is still to be read."""
@@ -178,23 +222,31 @@ class _Simulation:
         return min((self.needed[value, i] for i in self.readers[value]), default=self.size[value])
 
     def record(self, layer: int, output: int, upto: int, last_read: dict[int, int]) -> None:
-        written = (self.made[output], upto)
+        begun = self.made[output]
         self.made[output] = upto
-        live = {v: (low, made) for v, made in self.made.items() if (low := self.lowest(v)) < made}
-        live.setdefault(output, written)
-        self.steps.append(_Step(layer, output, live, written, last_read))
+        if self.keep:
+            live = {v: (low, made) for v, made in self.made.items() if (low := self.low[v]) < made}
+            live.setdefault(output, (begun, upto))
+            self.steps.append(Step(layer, output, live, (begun, upto), last_read))
+        during, shared = self.alive + upto - begun, 0
+        self.alive += max(0, upto - max(begun, self.low[output]))
         for value, end in last_read.items():
             self.needed[value, layer] = end
+            before, self.low[value] = self.low[value], self.lowest(value)
+            dying = min(self.made[value], self.low[value]) - min(self.made[value], before)
+            if dying and in_place(self.network.layers[layer], value, self.network, row=self.works[layer] is not None):
+                shared = max(shared, min(upto - begun, dying))
+            self.alive -= dying
+        self.peak = max(self.peak, during - shared)
 
     def run_row(self, i: int, row: int) -> None:
-        layer, work = self.network.layers[i], self.works[i]
-        pitch = {v: self.size[v] // height_of(self.network, v) for v in (*layer.inputs, layer.output)}
+        layer, work, pitch = self.network.layers[i], self.works[i], self.pitch
         following = work.reads(row + 1)[0] if row + 1 < work.rows else work.in_rows
         self.record(i, layer.output, (row + 1) * pitch[layer.output], {v: following * pitch[v] for v in layer.inputs})
 
     def run_whole(self, i: int) -> None:
         layer, out = self.network.layers[i], self.size[self.network.layers[i].output]
-        if isinstance(layer, Convolution | Pool):
+        if isinstance(layer, Convolution | Pool) and not (isinstance(layer, Convolution) and layer.at_once):
             work = window_work(layer)
             value = layer.inputs[0]
             in_row, out_row = self.size[value] // work.in_rows, out // work.rows
@@ -204,9 +256,14 @@ class _Simulation:
         else:
             self.record(i, layer.output, out, {value: self.size[value] for value in layer.inputs})
 
-    def entry(self, i: int, source: int) -> FlowEntry:
+    def entry(self, i: int, source: int, start: int = 0) -> FlowEntry:
+        """`start`: the first layer of the segment; where it is past the source, all layers before it are waited for."""
         work, place = self.works[i], self.place[source]
         rows = work.rows if work else 1
+        if place <= start and start:
+            before = self.works[start - 1]
+            made = before.rows if before else 1
+            return FlowEntry(start, rows, made, 0, made)
         if place and not self.works[place - 1]:
             return FlowEntry(place, rows, 1, 0, 1)  # made all at once
         if work is None:
@@ -218,17 +275,18 @@ class _Simulation:
         """Whether all that row `row` of layer i reads has been made."""
         layer, work = self.network.layers[i], self.works[i]
         for value in layer.inputs:
-            rows = height_of(self.network, value)
-            to = work.reads(row)[1] if work else rows
-            if self.made[value] * rows < to * self.size[value]:
+            to = work.reads(row)[1] * self.pitch[value] if work else self.size[value]
+            if self.made[value] < to:
                 return False
         return True
 
-    def run(self, entries: list[FlowEntry]) -> bool:
-        """Run all rows in the C code's order; False where its single comparison is not enough for some layer."""
-        network = self.network
+    def run(self, entries: list[FlowEntry], *, there: bool = False) -> bool:
+        """Run all rows in the C code's order; False where its single comparison is not enough for some layer.
+
+        `there`: every input is complete, whatever its height.
+        """
         counts = [0] * (len(entries) + 1)
-        rows_in = height_of(network, self.inputs[0])
+        rows_in = height_of(self.network, self.inputs[0])
         feeds: Iterator[int] = iter(range(1, rows_in + 1) if self.fed else (rows_in,))
         while True:
             for i in reversed(range(len(entries))):
@@ -249,7 +307,7 @@ class _Simulation:
                     return counts[1:] == [e.rows for e in entries]
                 for value in self.inputs:
                     self.record(-1, value, self.size[value] * count // rows_in, {})
-                counts[0] = count
+                counts[0] = 1 << 16 if there else count
 
 
 def _places(network: Network) -> dict[int, int]:
@@ -258,19 +316,37 @@ def _places(network: Network) -> dict[int, int]:
     return inputs | {layer.output: i + 1 for i, layer in enumerate(network.layers)}
 
 
-def _sources(network: Network) -> Iterator[list[int]]:
-    """Choices of the one input whose rows a layer waits for: the last made first, then others, one kind for all."""
+def _sources(network: Network, starts: list[int]) -> Iterator[list[int]]:
+    """Choices of the one input whose rows a layer waits for: the last made first, then others, one kind for all.
+
+    `starts[i]`: the first layer of the segment in which layer i is; what was made before is there.
+    """
     order = _places(network)
-    yield [max(layer.inputs, key=order.get) for layer in network.layers]
-    if any(len(set(layer.inputs)) > 1 for layer in network.layers):
-        yield [min(layer.inputs, key=order.get) for layer in network.layers]
+    inputs = [
+        [v for v in layer.inputs if order[v] > start] or list(layer.inputs)
+        for layer, start in zip(network.layers, starts, strict=True)
+    ]
+    yield [max(own, key=order.get) for own in inputs]
+    if any(len(set(own)) > 1 for own in inputs):
+        yield [min(own, key=order.get) for own in inputs]
         yield [
-            (min if isinstance(layer, Concatenate) else max)(layer.inputs, key=order.get) for layer in network.layers
+            (min if isinstance(layer, Concatenate) else max)(own, key=order.get)
+            for layer, own in zip(network.layers, inputs, strict=True)
         ]
 
 
-def simulate(network: Network, streamed: frozenset[int] = frozenset(), fed: bool = False) -> Flow | None:
-    """The flow with these layers streamed; None where the C code's way to choose the next row does not carry it."""
+def row_layers(network: Network) -> frozenset[int]:
+    """The layers that can be streamed."""
+    return frozenset(i for i, layer in enumerate(network.layers) if row_work(network, layer) is not None)
+
+
+def simulate(
+    network: Network, streamed: frozenset[int] = frozenset(), fed: bool = False, breaks: Sequence[int] = ()
+) -> Flow | None:
+    """The flow with these layers streamed; None where the C code's way to choose the next row does not carry it.
+
+    breaks: layers that begin a segment, which waits for all layers before it.
+    """
     layers = tuple(layer if i in streamed else regroup_pointwise(layer) for i, layer in enumerate(network.layers))
     network = replace(network, layers=layers)
     if fed and len(network.inputs) > 1:
@@ -282,13 +358,41 @@ def simulate(network: Network, streamed: frozenset[int] = frozenset(), fed: bool
         for i in range(len(layers)):
             run.run_whole(i)
         return _flow(run, ())
-    for sources in _sources(network):
+    starts = [max((b for b in breaks if b <= i), default=0) for i in range(len(layers))]
+    for sources in _sources(network, starts):
         run = _Simulation(network, streamed, fed)
-        entries = [run.entry(i, source) for i, source in enumerate(sources)]
+        entries = [run.entry(i, source, starts[i]) for i, source in enumerate(sources)]
         if max(len(entries), *(max(e.rows, e.in_rows, e.first) for e in entries)) > _LARGEST_COUNT:
             return None
         if run.run(entries):
             return _flow(run, tuple(entries))
+    return None
+
+
+def segment_peak(network: Network, start: int, end: int, fed: bool) -> int | None:
+    """The most bytes alive while layers [start, end) are streamed as far as they can be, everything before them made;
+    None where they cannot be run."""
+    made = {border.value for border in network.inputs} | {layer.output for layer in network.layers[:start]}
+    outputs = {border.value for border in network.outputs}
+    later = {value for layer in network.layers[end:] for value in layer.inputs} | outputs
+    layers = network.layers[start:end]
+    read = {value for layer in layers for value in layer.inputs}
+    inside = {layer.output for layer in layers}
+
+    def borders(values: Iterable[int]) -> tuple[Border, ...]:
+        return tuple(Border(value, "", ()) for value in sorted(values))
+
+    part = replace(
+        network, layers=layers, inputs=borders(made & (read | later)), outputs=borders((made | inside) & later)
+    )
+    streamed, fed = row_layers(part), fed and start == 0
+    for sources in _sources(part, [0] * len(layers)):
+        run = _Simulation(part, streamed, fed, keep=False)
+        entries = [run.entry(i, source) for i, source in enumerate(sources)]
+        if max(len(entries), *(max(e.rows, e.in_rows, e.first) for e in entries)) > _LARGEST_COUNT:
+            return None
+        if run.run(entries, there=not fed):
+            return run.peak
     return None
 
 
@@ -340,10 +444,12 @@ def _flow(run: _Simulation, entries: tuple[FlowEntry, ...]) -> Flow:
         for i, layer in enumerate(network.layers)
     )
     network = replace(network, layers=layers)
-    return Flow(network, run.streamed, run.fed, entries, held, sizes, spans, distances, bound)
+    return Flow(
+        network, run.streamed, run.fed, entries, held, sizes, spans, distances, bound, run.peak, tuple(run.steps)
+    )
 
 
-def _dies(run: _Simulation, step: _Step, value: int, t: int) -> bool:
+def _dies(run: _Simulation, step: Step, value: int, t: int) -> bool:
     """Whether what the step reads of a value is not read again."""
     following = next((later.live[value] for later in run.steps[t + 1 : t + 2] if value in later.live), None)
     return following is None or following[0] >= step.last_read[value]

@@ -10,15 +10,19 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from tfsparse.compiler.layers import Network
-from tfsparse.compiler.rows import Flow, height_of, row_work, simulate
+from tfsparse.compiler.rows import Flow, height_of, row_layers, row_work, segment_peak, simulate
+from tfsparse.compiler.slots import place_rows
 
 # Bytes of RAM that streaming must save at least: it takes some 250 bytes of flash, and a row at a time is slower.
 _WORTH_STREAMING = {"size": 64, "balanced": 64, "speed": 512}
 _FLOW_STACK = 40  # bytes of stack, about, that making row after row takes
 _LARGEST_SEARCH = 16  # layers up to which every stretch of layers is tried
+_LARGEST_SPLIT, _MOST_ROWS = 48, 600  # layers and rows of all maps up to which rows may lie anywhere
+_LONGEST_SEGMENT = 16  # layers
+_WORTH_TABLES = 32  # bytes of RAM that places for single rows must save at least
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Plan:
-    """Offset of each block in the arena, and the arena's size in bytes."""
+    """Offset of each block in the arena, the arena's size in bytes, and where rows lie that are not evenly spaced."""
 
     offsets: dict[int, int]
     size: int
+    tables: dict[str, tuple[int, ...]] = field(default_factory=dict)  # by C name: where rows lie, see slots.py
 
 
 def _place(order: Sequence[Block], distances: dict[tuple[int, int], int], best: int) -> tuple[int, dict[int, int]]:
@@ -115,8 +120,79 @@ def _stretches(network: Network, fed: bool) -> Iterator[frozenset[int]]:
                 yield frozenset(range(start, end + 1))
 
 
-def plan_network(network: Network, optimize: str = "balanced", fed: bool = False) -> tuple[Flow, Plan]:
-    """What to stream, and where all values lie. `fed`: the input comes row by row."""
+def _segments(network: Network, fed: bool) -> tuple[int, ...] | None:
+    """The layers with which segments begin that keep the fewest bytes alive: within a segment rows are streamed, and
+    the next one waits until it is done. By dynamic programming, as segments do not see each other.
+
+    None where there are too many layers or rows, or some layer cannot be run so.
+    """
+    count = len(network.layers)
+    if count > _LARGEST_SPLIT or sum(height_of(network, layer.output) for layer in network.layers) > _MOST_ROWS:
+        return None
+    # For the layers in front of each: most bytes alive, the segments' peaks added up, and where segments begin.
+    best: list[tuple[int, int, tuple[int, ...]] | None] = [(0, 0, ()), *[None] * count]
+    for end in range(1, count + 1):
+        for start in range(max(0, end - _LONGEST_SEGMENT), end):
+            before = best[start]
+            if before is None or (best[end] is not None and before[0] > best[end][0]):
+                continue
+            peak = segment_peak(network, start, end, fed)
+            if peak is None:
+                continue
+            found = (max(before[0], peak), before[1] + peak, (*before[2], start))
+            best[end] = found if best[end] is None else min(best[end], found)
+    return best[count][2] if best[count] else None
+
+
+def plan_rows(network: Network, fed: bool) -> tuple[Flow, Plan] | None:
+    """A plan in which rows lie anywhere; None where there is none."""
+    streamed = row_layers(network)
+    breaks = _segments(network, fed) if streamed or fed else None
+    flow = None if breaks is None else simulate(network, streamed, fed, breaks)
+    if flow is None:
+        return None
+    slots = place_rows(flow)
+    names: dict[tuple[int, ...], str] = {}
+    makers = {layer.output: layer.name for layer in network.layers}
+    for value, rows in slots.rows.items():
+        names.setdefault(rows, f"rows_of_{makers.get(value, 'input')}")
+    tables = {value: names[rows] for value, rows in slots.rows.items()}
+    return flow.with_tables(tables), Plan(slots.offsets, slots.size, {tables[v]: slots.rows[v] for v in tables})
+
+
+def _at_once(network: Network, layers: Iterable[int]) -> Network:
+    changed = set(layers)
+    parts = [replace(layer, at_once=True) if i in changed else layer for i, layer in enumerate(network.layers)]
+    return replace(network, layers=tuple(parts))
+
+
+def _go_at_once(network: Network, layers: Sequence[int], plan: Plan, room: int) -> tuple[Flow, Plan] | None:
+    """The network with as many of the layers run at once as `room` bytes of arena allow; None where that fails."""
+    chosen: list[int] = []
+    for i in layers:
+        if simulate(_at_once(network, [*chosen, i])).peak <= room:
+            chosen.append(i)
+    flow = simulate(_at_once(network, chosen))
+    better = plan_flow(flow)
+    return (flow, better) if chosen and better.size <= max(room, plan.size) else None
+
+
+def plan_network(
+    network: Network, optimize: str = "balanced", fed: bool = False, at_once: Sequence[int] = ()
+) -> tuple[Flow, Plan]:
+    """What to stream, and where all values lie.
+
+    fed: the input comes row by row. at_once: layers that are faster when they run all rows of a channel before the
+    next channel, which needs their whole input to the end; done where it costs no memory, or, for speed, a quarter.
+    """
+    flow, plan = _plan_network(network, optimize, fed)
+    if at_once and not flow.entries:
+        room = plan.size + (plan.size // 4 if optimize == "speed" else 0)
+        return _go_at_once(network, at_once, plan, room) or (flow, plan)
+    return flow, plan
+
+
+def _plan_network(network: Network, optimize: str, fed: bool) -> tuple[Flow, Plan]:
     plain = simulate(network, fed=fed)
     best, best_plan = plain, plan_flow(plain)
     cost = best_plan.size - (0 if fed else _WORTH_STREAMING[optimize])
@@ -128,4 +204,11 @@ def plan_network(network: Network, optimize: str = "balanced", fed: bool = False
         plan = plan_flow(flow, tries=60)
         if plan.size + extra * (not fed) < cost:
             best, best_plan, cost = flow, plan, plan.size + extra * (not fed)
-    return (best, best_plan) if best is plain else (best, plan_flow(best))
+    if best is not plain:
+        best_plan = plan_flow(best)
+        cost = best_plan.size + extra * (not fed)
+    rows = plan_rows(network, fed)
+    # A table of places costs flash.
+    if rows is not None and rows[1].size + extra * (not fed) + _WORTH_TABLES <= cost:
+        return rows
+    return best, best_plan

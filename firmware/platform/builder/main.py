@@ -74,10 +74,10 @@ if platform_dir != (project / "firmware" / "platform").resolve():
 if not env.WhereIs(TOOLCHAIN + "gcc"):
     fail(f"{TOOLCHAIN}gcc is not on PATH; install it with: {TOOLCHAIN_HINT}")
 
-request = pio.Request.of(env.GetProjectOption)
-if set(COMMAND_LINE_TARGETS) == {"stop"}:
-    request = replace(request, model="")  # ending the emulator needs no model
 try:
+    request = pio.Request.of(env.GetProjectOption)
+    if set(COMMAND_LINE_TARGETS) == {"stop"}:
+        request = replace(request, model="")  # ending the emulator needs no model
     recipe = pio.image_recipe(board, request, project, build_dir)
 except UserError as error:
     fail(error)

@@ -11,7 +11,12 @@
 #include "tensorflow/lite/micro/micro_allocator.h"
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
+/* Its place in a checkout has changed. */
+#if __has_include("tensorflow/lite/micro/schema/schema_generated.h")
+#include "tensorflow/lite/micro/schema/schema_generated.h"
+#else
 #include "tensorflow/lite/schema/schema_generated.h"
+#endif
 
 /* Defined in operators.cc: the kernels that the model needs, no others. */
 const tflite::MicroOpResolver &tflm_operators();

@@ -7,19 +7,17 @@
 TFS_NOINLINE static void tfs_dense_run(const tfs_dense *l, const int8_t *in, int8_t *out)
 {
     for (int row = 0; row < l->rows; row++) {
-        tfs_stream stream;
         tfs_channel channel;
-        tfs_stream_open(&stream, &l->w);
         tfs_channel_open(&channel, &l->w);
         for (int unit = 0; unit < l->outputs; unit++) {
-            int32_t sum;
+            int32_t sum = 0;
+            int i = channel.zeros;
             tfs_channel_next(&channel, &l->w);
-            sum = 0;
-            for (int i = tfs_stream_zeros(&stream, l->inputs); i < l->inputs;) {
-                sum += (in[i] - l->w.input_zero) * tfs_stream_take(&stream);
-                i++;
-                i += tfs_stream_zeros(&stream, l->inputs - i);
+            while (i < l->inputs) {
+                sum += (in[i] - l->w.input_zero) * tfs_weight_next(&channel, &l->w);
+                i += 1 + channel.zeros;
             }
+            channel.zeros = i - l->inputs;
             *out++ = tfs_dense_output(sum, &channel, &l->w);
         }
         in += l->inputs;

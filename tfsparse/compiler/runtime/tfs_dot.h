@@ -3,56 +3,56 @@
 #define TFS_DOT_H
 
 #include <stdint.h>
-#include <string.h>
 
 #include "tfs_fixed.h"
-
-#ifdef TFS_DSP
-/* Bytes 0 and 2, then 1 and 3, of four at `p`, as pairs of 16 bits, to each of which `add` adds. */
-#define TFS_UNPACK(even, odd, add, p)                                                                      \
-    do {                                                                                                   \
-        uint32_t four;                                                                                     \
-        memcpy(&four, (p), 4);                                                                             \
-        __asm__("sxtab16 %0, %1, %2" : "=r"(even) : "r"(add), "r"(four));                                  \
-        __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(odd) : "r"(add), "r"(four));                           \
-    } while (0)
-#define TFS_MULTIPLY_ADD(sum, x, y) __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(y))
-#endif
 
 /* sums[k] += (a[k * step + i] - zero_a) * (b[i] - zero_b) over i < n, for k < count; two k at a time. */
 TFS_NOINLINE static void tfs_dots(int32_t *sums, int count, const int8_t *a, int step, const int8_t *b, int n,
                                   int zero_a, int zero_b)
 {
 #ifdef TFS_DSP
-    const uint32_t add_a = (uint32_t)-zero_a << 16 | (uint16_t)-zero_a;
-    const uint32_t add_b = (uint32_t)-zero_b << 16 | (uint16_t)-zero_b;
+    const uint32_t less_a = (uint32_t)-zero_a << 16 | (uint16_t)-zero_a;
+    const uint32_t less_b = (uint32_t)-zero_b << 16 | (uint16_t)-zero_b;
 #endif
     for (; count > 0; count -= 2) {
-        const int8_t *p = a, *q = b, *const end = b + n;
+        const int8_t *p = a, *q = a, *w = b;
         int32_t first = sums[0], second = 0;
-        if (count == 1) {
-            step = 0; /* the second is a copy of the first, not to be kept */
-        } else {
+        int left = n;
+        if (count > 1) { /* else the second is a copy of the first, not to be kept */
+            q += step;
             second = sums[1];
         }
 #ifdef TFS_DSP
-        for (; end - q >= 4; q += 4) {
-            uint32_t b0, b1, a0, a1;
-            TFS_UNPACK(b0, b1, add_b, q);
-            TFS_UNPACK(a0, a1, add_a, p);
-            TFS_MULTIPLY_ADD(first, a0, b0);
-            TFS_MULTIPLY_ADD(first, a1, b1);
-            TFS_UNPACK(a0, a1, add_a, p + step);
-            TFS_MULTIPLY_ADD(second, a0, b0);
-            TFS_MULTIPLY_ADD(second, a1, b1);
-            p += 4;
+        if (left >= 4) { /* four bytes become two pairs of 16 bits: bytes 0 and 2, 1 and 3 */
+            uint32_t four, pair, even, odd;
+            left -= 4;
+            __asm__ volatile("0: ldr %[four], [%[w]], #4\n\t"
+                             "sxtab16 %[even], %[less_b], %[four]\n\t"
+                             "sxtab16 %[odd], %[less_b], %[four], ror #8\n\t"
+                             "ldr %[four], [%[p]], #4\n\t"
+                             "subs %[left], #4\n\t"
+                             "sxtab16 %[pair], %[less_a], %[four]\n\t"
+                             "smlad %[first], %[pair], %[even], %[first]\n\t"
+                             "sxtab16 %[pair], %[less_a], %[four], ror #8\n\t"
+                             "ldr %[four], [%[q]], #4\n\t"
+                             "smlad %[first], %[pair], %[odd], %[first]\n\t"
+                             "sxtab16 %[pair], %[less_a], %[four]\n\t"
+                             "smlad %[second], %[pair], %[even], %[second]\n\t"
+                             "sxtab16 %[pair], %[less_a], %[four], ror #8\n\t"
+                             "smlad %[second], %[pair], %[odd], %[second]\n\t"
+                             "bpl 0b"
+                             : [first] "+r"(first), [second] "+r"(second), [p] "+r"(p), [q] "+r"(q), [w] "+r"(w),
+                               [left] "+r"(left), [four] "=&r"(four), [pair] "=&r"(pair), [even] "=&r"(even),
+                               [odd] "=&r"(odd)
+                             : [less_a] "r"(less_a), [less_b] "r"(less_b)
+                             : "cc", "memory");
+            left += 4;
         }
 #endif
-        while (q < end) {
-            const int factor = *q++ - zero_b;
-            first += (p[0] - zero_a) * factor;
-            second += (p[step] - zero_a) * factor;
-            p++;
+        for (; left > 0; left--) {
+            const int factor = *w++ - zero_b;
+            first += (*p++ - zero_a) * factor;
+            second += (*q++ - zero_a) * factor;
         }
         *sums++ = first;
         if (count > 1) {

@@ -13,6 +13,18 @@
 #define TFS_FORGET() ((void)0)
 #endif
 
+/* What inner loops are made of; gcc's -Os would call functions there, and not keep all they need in registers. */
+#if defined(TFS_SPEED) && defined(__GNUC__)
+#define TFS_INLINE static inline __attribute__((always_inline))
+#else
+#define TFS_INLINE static inline
+#endif
+#if defined(TFS_SPEED) && defined(__GNUC__) && !defined(__clang__)
+#define TFS_FAST __attribute__((noinline, optimize("O2")))
+#else
+#define TFS_FAST TFS_NOINLINE
+#endif
+
 #if defined(__ARM_FEATURE_DSP) && defined(__GNUC__) && !defined(__ARM_BIG_ENDIAN) && !defined(TFS_NO_DSP)
 #define TFS_DSP
 #endif

@@ -1,14 +1,16 @@
-/* Average and maximum of a window, per channel, one output row a call. Pixels outside the map do not count. The input may
- * be a ring that holds `held` rows. */
+/* Average and maximum of a window, per channel, one output row a call. Pixels outside the map do not count. */
 #ifndef TFS_POOL_H
 #define TFS_POOL_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "tfs_fixed.h"
+#include "tfs_rows.h"
 
 typedef struct {
-    uint16_t in_height, in_width, held, out_height, out_width, channels;
+    TFS_ROWS
+    uint16_t in_height, in_width, out_height, out_width, channels;
     uint8_t kernel_height, kernel_width, stride_height, stride_width, pad_top, pad_left;
     int8_t lowest, highest;
 } tfs_pool;
@@ -24,7 +26,7 @@ TFS_NOINLINE static void tfs_pool_row(const tfs_pool *l, const int8_t *in, int8_
             int32_t result = average ? 0 : -128;
             int count = 0;
             for (int y = top < 0 ? 0 : top; y < bottom; y++) {
-                const int8_t *source = in + (y % l->held) * l->in_width * l->channels + channel;
+                const int8_t *source = in + TFS_ROW(l, y, l->in_width * l->channels) + channel;
                 for (int x = left < 0 ? 0 : left; x < right; x++) {
                     const int value = source[x * l->channels];
                     result = average ? result + value : value > result ? value : result;

@@ -8,14 +8,30 @@
 #include "tfs_fixed.h"
 
 typedef struct {
-    const int8_t *values;     /* all weights, or the non-zero ones where there is a bitmap */
-    const uint8_t *bitmap;    /* one bit a weight, lowest first: 1 = non-zero; NULL: dense */
-    const uint8_t *constants; /* packed, see tfs_channel_next; NULL: nothing differs from channel to channel */
+    const int8_t *values;  /* all weights, a byte each; or what indices in the stream stand for; or NULL */
+    const uint8_t *stream; /* bits, lowest first: each channel's constants, and before the next one's its weights */
     int16_t input_zero;
     int8_t output_zero, lowest, highest;
     uint8_t bias_bits, mantissa_bits, shift_bits;
     int8_t shift_base;
+#ifdef TFS_STREAM
+    uint16_t first; /* weights that are zero before the first stored one */
+#endif
+#ifndef TFS_VALUE_BITS
+    uint8_t value_bits;
+#endif
+#ifndef TFS_GAP_BITS
+    uint8_t gap_bits;
+#endif
 } tfs_weights;
+
+/* What all layers have in common is a number, so that shifts by it cost less. */
+#ifndef TFS_VALUE_BITS
+#define TFS_VALUE_BITS(w) (w)->value_bits
+#endif
+#ifndef TFS_GAP_BITS
+#define TFS_GAP_BITS(w) (w)->gap_bits
+#endif
 
 /* A fully connected layer: `rows` vectors of `inputs` values. */
 typedef struct {
@@ -23,21 +39,72 @@ typedef struct {
     uint16_t rows, inputs, outputs;
 } tfs_dense;
 
-/* A reader of a weight stream. */
+/* A reader of a layer's stream: constants of the channel read last, and where its weights begin. */
 typedef struct {
-    const int8_t *value;   /* the next stored weight */
-    const uint8_t *bitmap; /* NULL: every weight is stored */
-    uint32_t bits;         /* what is left of the current byte of the bitmap, below a 1 that marks its end */
-} tfs_stream;
+    uint32_t position; /* of the next bit */
+    int zeros;         /* weights that are zero before the next stored one */
+    int32_t bias, multiplier;
+    int shift;
+} tfs_channel;
 
-static inline void tfs_stream_open(tfs_stream *s, const tfs_weights *w)
+static inline void tfs_channel_open(tfs_channel *c, const tfs_weights *w)
 {
-    s->value = w->values;
-    s->bitmap = w->bitmap;
-    s->bits = 1;
+    c->position = 0;
+#ifdef TFS_STREAM
+    c->zeros = w->first;
+#else
+    (void)w;
+#endif
 }
 
-#ifdef TFS_BITMAP
+/* The bits from the next one on, 25 at least. */
+TFS_INLINE uint32_t tfs_look(const tfs_channel *c, const tfs_weights *w)
+{
+    const uint8_t *at = w->stream + (c->position >> 3);
+    return (at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24) >> (c->position & 7);
+}
+
+/* The next `count` <= 25 bits. */
+TFS_NOINLINE static uint32_t tfs_bits(tfs_channel *c, const tfs_weights *w, int count)
+{
+    const uint32_t value = tfs_look(c, w) & ((1u << count) - 1u);
+    c->position += (uint32_t)count;
+    return value;
+}
+
+static inline uint32_t tfs_field(tfs_channel *c, const tfs_weights *w, int count)
+{
+#ifdef TFS_WIDE_FIELDS
+    if (count > 25) {
+        const uint32_t low = tfs_bits(c, w, 16);
+        return low | tfs_bits(c, w, count - 16) << 16;
+    }
+#endif
+    return tfs_bits(c, w, count);
+}
+
+#ifndef TFS_MANTISSA_OFFSET
+#define TFS_MANTISSA_OFFSET 0 /* what all mantissas have beside the bits that are stored */
+#endif
+
+/* Right shift above a base; bias, signed; mantissa without its leading 1 and without bits that are zero throughout. */
+TFS_NOINLINE static void tfs_channel_next(tfs_channel *c, const tfs_weights *w)
+{
+    const int above = (int)tfs_bits(c, w, w->shift_bits);
+#ifdef TFS_BIAS_GROWS
+    const int bias_bits = w->bias_bits + above;
+#else
+    const int bias_bits = w->bias_bits;
+#endif
+    const uint32_t sign = bias_bits ? 1u << (bias_bits - 1) : 0;
+    c->shift = w->shift_base + above;
+    c->bias = (int32_t)((tfs_field(c, w, bias_bits) ^ sign) - sign);
+    c->multiplier = (1 << 30) + TFS_MANTISSA_OFFSET;
+    c->multiplier += (int32_t)(tfs_field(c, w, w->mantissa_bits) << (30 - w->mantissa_bits));
+}
+
+#ifdef TFS_STREAM
+#ifdef TFS_GAPS
 static inline int tfs_trailing_zeros(uint32_t x)
 {
 #ifdef __GNUC__
@@ -53,95 +120,36 @@ static inline int tfs_trailing_zeros(uint32_t x)
 }
 #endif
 
-/* Skip weights that are zero, `limit` at most; returns their number. If it is less than limit, a stored one is next. */
-static inline int tfs_stream_zeros(tfs_stream *s, int limit)
+/* The stored weight that is next; then `zeros` says how many after it are zero. */
+TFS_INLINE int tfs_weight_next(tfs_channel *c, const tfs_weights *w)
 {
-#ifdef TFS_BITMAP
-    int skipped = 0;
-#ifdef TFS_DENSE
-    if (s->bitmap == NULL) {
-        return 0;
+    const int value_bits = TFS_VALUE_BITS(w);
+    uint32_t bits = tfs_look(c, w);
+    int weight;
+#ifdef TFS_CODEBOOK
+    if (w->values != NULL) {
+        weight = w->values[bits & ((1u << value_bits) - 1u)];
+    } else
+#endif
+    {
+        weight = (int32_t)(bits << (32 - value_bits)) >> (32 - value_bits);
+    }
+    c->position += (uint32_t)value_bits;
+#ifdef TFS_GAPS
+#ifdef TFS_NO_GAPS
+    if (TFS_GAP_BITS(w) != TFS_NO_GAPS)
+#endif
+    {
+        const int gap_bits = TFS_GAP_BITS(w);
+        const int low = (int)((bits >> value_bits) & ((1u << gap_bits) - 1u));
+        const int unary = tfs_trailing_zeros(bits >> (value_bits + gap_bits));
+        c->zeros = (unary << gap_bits) + low;
+        c->position += (uint32_t)(gap_bits + unary + 1);
     }
 #endif
-    while (skipped < limit) {
-        int zeros;
-        if (s->bits == 1) {
-            s->bits = *s->bitmap++ | 0x100u;
-        }
-        zeros = tfs_trailing_zeros(s->bits);
-        if (zeros > limit - skipped) {
-            zeros = limit - skipped;
-        }
-        s->bits >>= zeros;
-        skipped += zeros;
-        if (s->bits != 1) {
-            break;
-        }
-    }
-    return skipped;
-#else
-    (void)s;
-    (void)limit;
-    return 0;
+    return weight;
+}
 #endif
-}
-
-/* The stored weight that is next. */
-static inline int tfs_stream_take(tfs_stream *s)
-{
-    s->bits >>= 1; /* without a bitmap this does no harm */
-    return *s->value++;
-}
-
-/* A reader of the output channels' constants, and those of the channel read last. */
-typedef struct {
-    const uint8_t *next;
-    uint32_t bits; /* bits read but not yet taken, `have` of them */
-    int have;
-    int32_t bias, multiplier;
-    int shift;
-} tfs_channel;
-
-static inline void tfs_channel_open(tfs_channel *c, const tfs_weights *w)
-{
-    c->next = w->constants;
-    c->bits = 0;
-    c->have = 0;
-}
-
-/* The next `count` <= 25 bits, lowest first. */
-TFS_NOINLINE static uint32_t tfs_bits(tfs_channel *c, int count)
-{
-    uint32_t value;
-    while (c->have < count) {
-        c->bits |= (uint32_t)*c->next++ << c->have;
-        c->have += 8;
-    }
-    value = c->bits & ((1u << count) - 1u);
-    c->bits >>= count;
-    c->have -= count;
-    return value;
-}
-
-static inline uint32_t tfs_field(tfs_channel *c, int count)
-{
-#ifdef TFS_WIDE_FIELDS
-    if (count > 16) {
-        const uint32_t low = tfs_bits(c, 16);
-        return low | tfs_bits(c, count - 16) << 16;
-    }
-#endif
-    return tfs_bits(c, count);
-}
-
-/* Bias (signed), mantissa without its leading 1 and without bits that are zero throughout, right shift above a base. */
-TFS_NOINLINE static void tfs_channel_next(tfs_channel *c, const tfs_weights *w)
-{
-    const uint32_t sign = w->bias_bits ? 1u << (w->bias_bits - 1) : 0;
-    c->bias = (int32_t)((tfs_field(c, w->bias_bits) ^ sign) - sign);
-    c->multiplier = (int32_t)((1u << 30) | tfs_field(c, w->mantissa_bits) << (30 - w->mantissa_bits));
-    c->shift = w->shift_base + (int)tfs_field(c, w->shift_bits);
-}
 
 /* How the sums of a channel become outputs. */
 typedef struct {

@@ -4,21 +4,37 @@
 
 #include <string.h>
 
+#include "tfs_rows.h"
 #include "tfs_weights.h"
 
 typedef struct {
+    TFS_ROWS
     tfs_weights w;
     TFS_SIDE in_height, in_width, in_channels;
-    TFS_SIDE held; /* rows of the input that are in memory, a ring: row y lies at place y % held */
     TFS_SIDE out_height, out_width, out_channels;
     TFS_SIDE run;       /* input channels that an output channel sees */
     TFS_SIDE per_group; /* output channels that see the same input channels */
     uint8_t kernel_height, kernel_width;
     uint8_t stride_height, stride_width;
+#ifdef TFS_DILATED
     uint8_t dilation_height, dilation_width;
+#endif
     uint8_t pad_top, pad_left;
+#ifdef TFS_CONV_BLOCK
     uint8_t block; /* pixels of a row computed together, at most TFS_CONV_BLOCK */
+#endif
+#ifdef TFS_NINE
+    uint8_t nine;  /* whether it is for tfs_nine.h */
+#endif
 } tfs_conv;
+
+#ifdef TFS_DILATED
+#define TFS_DILATION_HEIGHT(l) (l)->dilation_height
+#define TFS_DILATION_WIDTH(l) (l)->dilation_width
+#else /* no layer is */
+#define TFS_DILATION_HEIGHT(l) 1
+#define TFS_DILATION_WIDTH(l) 1
+#endif
 
 /* Steps of `stride` that reach `distance` > 0 or go beyond. */
 static inline int tfs_steps(int distance, int stride)
@@ -36,13 +52,21 @@ static inline tfs_rows tfs_rows_inside(const tfs_conv *l, int row)
 {
     tfs_rows r = {0, row * l->stride_height - l->pad_top};
     if (r.top < 0) {
-        r.above = tfs_steps(-r.top, l->dilation_height);
+        r.above = tfs_steps(-r.top, TFS_DILATION_HEIGHT(l));
         r.above = r.above < l->kernel_height ? r.above : l->kernel_height;
-        r.top += r.above * l->dilation_height;
+        r.top += r.above * TFS_DILATION_HEIGHT(l);
     }
     return r;
 }
 
+/* The output of a convolution. */
+static inline int8_t tfs_conv_output(int32_t sum, const tfs_channel *channel, const tfs_weights *w)
+{
+    const tfs_output at = tfs_output_of(channel, w);
+    return tfs_finish(sum + at.bias, &at, 0);
+}
+
+#ifdef TFS_CONV_BLOCK
 /* From sums to outputs of one channel; the sums are 0 after it. */
 TFS_NOINLINE static void tfs_conv_finish(const tfs_conv *l, const tfs_channel *channel, int32_t *sums, int pixels,
                                          int8_t *to)
@@ -56,6 +80,7 @@ TFS_NOINLINE static void tfs_conv_finish(const tfs_conv *l, const tfs_channel *c
         to += step;
     } while (sums < end);
 }
+#endif
 
 typedef void tfs_conv_row_kernel(const tfs_conv *l, const int8_t *in, int8_t *out, int row);
 
