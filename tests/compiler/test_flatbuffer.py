@@ -98,8 +98,11 @@ def test_mutated_models_give_an_error_or_a_plan_that_holds(digits_tflite: bytes,
         return
     for layer in program.network.layers:
         for value in (*layer.inputs, layer.output):
-            offset = program.plan.offsets[value]
-            assert 0 <= offset <= program.plan.size - program.flow.sizes[value]
+            if table := program.flow.tables.get(value):
+                places, size = program.plan.tables[table], program.flow.row_size(value)
+            else:
+                places, size = [program.plan.offsets[value]], program.flow.sizes[value]
+            assert 0 <= min(places) <= max(places) <= program.plan.size - size
     source_text(program)
 
 
