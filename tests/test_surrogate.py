@@ -71,16 +71,20 @@ def test_kernel_is_a_covariance():
 
 
 def test_learns_sizes_and_knows_what_it_does_not_know():
-    rng = np.random.default_rng(1)
-    encoded = SPACE.encode(_candidates(500, seed=1))
-    truth = _bytes(encoded)
-    errors = []
-    for count in (20, 100):
-        process = _process().fit(encoded[:count], truth[:count] + rng.normal(0, 0.02, count))
-        mean, deviation = process.predict(encoded[100:])
-        errors.append(np.sqrt(np.mean((mean - truth[100:]) ** 2)))
-        assert np.mean(np.abs(mean - truth[100:]) < 2.5 * deviation + 0.02) > 0.9
-    assert errors[1] < 0.12 * truth.std() < errors[0] < 0.7 * truth.std()
+    """In the median of several draws: some hundred candidates may leave one corner of the space unseen."""
+    errors, known = [], []
+    for seed in range(1, 4):
+        rng = np.random.default_rng(seed)
+        encoded = SPACE.encode(_candidates(500, seed=seed))
+        truth = _bytes(encoded)
+        for count in (20, 100):
+            process = _process().fit(encoded[:count], truth[:count] + rng.normal(0, 0.02, count))
+            mean, deviation = process.predict(encoded[100:])
+            errors.append(np.sqrt(np.mean((mean - truth[100:]) ** 2)) / truth.std())
+            known.append(np.mean(np.abs(mean - truth[100:]) < 2.5 * deviation + 0.02))
+    few, many = np.median(np.reshape(errors, (3, 2)), axis=0)
+    assert many < 0.12 < few < 0.7
+    assert np.median(known) > 0.9
 
 
 def test_noise_is_learnt():
