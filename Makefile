@@ -20,6 +20,8 @@ endif
 
 DATASET ?= digits
 OUT ?= runs/$(DATASET)
+# What is of use on digits, so that a short search looks for the smallest networks that reach it; ARGS may say otherwise.
+USEFUL = $(if $(filter digits,$(DATASET)),--min-accuracy 97%)
 # An interrupted run goes on where it stopped.
 RESUME = $(if $(wildcard $(OUT)/trials.jsonl),--resume)
 
@@ -31,7 +33,7 @@ help:  ## this list
 setup: $(VENV)/.ready  ## Debian packages, .venv, pinned requirements
 
 search: setup  ## the main job: digits on the emulated STM32F405 (DATASET=, OUT=, ARGS="--budget-ram 2KB ...")
-	$(BIN)/python -m tfsparse.search --dataset $(DATASET) --out $(OUT) $(RESUME) $(ARGS)
+	$(BIN)/python -m tfsparse.search --dataset $(DATASET) --out $(OUT) $(RESUME) $(USEFUL) $(ARGS)
 
 tflm: setup  ## TFLite Micro, for `python -m hil.measure --runtime tflm`
 	$(BIN)/python -m hil.tflm
