@@ -20,6 +20,7 @@ import numpy as np
 from hil.measure import Measurer
 from tfsparse.augment import augmentation_of
 from tfsparse.build import fold_normalisation, inference_model
+from tfsparse.candidate import FULL_BITS
 from tfsparse.convert import CALIBRATION_IMAGES, STRENGTHS, Converted, rescaled, to_int8
 from tfsparse.errors import UserError
 from tfsparse.fit import Evaluator
@@ -110,7 +111,9 @@ def polish_survivors(
     A model whose int8 accuracy on the validation part is better afterwards, and that is still inside the budgets, takes
     the survivor's place; each one's gain is in its record, on disk before the next begins.
     """
-    waiting = [one for one in folder.survivors[:most] if one.polish is None and folder.weights_of(one.trial)]
+    # A polish would take weights off the few levels that they were trained on, and they would take more bytes.
+    ours = [one for one in folder.survivors[:most] if one.candidate.training.weight_bits == FULL_BITS]
+    waiting = [one for one in ours if one.polish is None and folder.weights_of(one.trial)]
     if not waiting:
         return
     with Polisher() as polisher:
