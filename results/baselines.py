@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from results.methods import METHODS
+from results.records import load_records, save_lines
 from results.table import RESULTS, load_data
 from tfsparse.errors import UserError, run_cli
 
@@ -41,22 +42,14 @@ MOST: dict[tuple[str, str], int] = {
 
 def load_baselines(path: Path = BASELINES) -> list[dict[str, Any]]:
     """One record a cell; none where there is no file yet."""
-    if not path.exists():
-        return []
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} ({error}); restore it from the repository, or remove it") from error
+    return load_records(path)
 
 
 def put_baseline(record: dict[str, Any], path: Path = BASELINES) -> None:
     """Add a record, or replace that of its cell."""
     records = {_key(other): other for other in load_baselines(path)}
     records[_key(record)] = record
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    lines = [json.dumps(records[key]) for key in sorted(records)]
-    partial.write_text("[\n" + ",\n".join(lines) + "\n]\n")
-    os.replace(partial, path)
+    save_lines((json.dumps(records[key]) for key in sorted(records)), path)
 
 
 def _key(record: dict[str, Any]) -> tuple[str, str, str]:

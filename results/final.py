@@ -14,9 +14,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from results.table import ROWS, TABLE, TRAINED_ON_VALIDATION, WHOLE, load_data
-from tfsparse.candidate import Candidate
-from tfsparse.errors import UserError, run_cli
+from results.table import ROWS, TABLE, TRAINED_ON_VALIDATION, WHOLE, candidate_in, load_data
+from tfsparse.errors import run_cli
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    candidate = read_candidate(options.candidate)
+    candidate = candidate_in(options.candidate, "give the JSON that the search writes")
 
     from tfsparse.search import import_tensorflow_quietly
 
@@ -98,16 +97,6 @@ def with_validation(dataset):
     return replace(dataset, train=Split(images, labels), note=note)
 
 
-def read_candidate(path: Path) -> Candidate:
-    """UserError where the file is missing or holds none."""
-    try:
-        return Candidate.from_json(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot read a candidate from {path} ({error}); give the JSON that the search writes"
-        ) from error
-
-
 def trained(candidate, dataset, seed: int, options, measurer) -> tuple[bytes, dict]:
     """The int8 model of one seed and its figures, from the folder or, the first time, from training."""
     from rich.console import Console
@@ -117,10 +106,7 @@ def trained(candidate, dataset, seed: int, options, measurer) -> tuple[bytes, di
     from tfsparse.trial import evaluate
 
     told = [candidate.to_json(), dataset.title, options.images, options.by_rows]
-    told += (
-        [options.teacher_images, options.with_validation] if options.teacher_images or options.with_validation else []
-    )
-    told = json.dumps(told, sort_keys=True)
+    told = json.dumps([*told, options.teacher_images, options.with_validation], sort_keys=True)
     folder = options.work / options.name / f"{hashlib.sha256(told.encode()).hexdigest()[:8]}-seed-{seed}"
     model, figures = folder / "model.tflite", folder / "figures.json"
     if not figures.exists():

@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from results.records import load_records, save_lines
 from results.table import RESULTS
-from tfsparse.errors import UserError, run_cli
+from tfsparse.errors import run_cli
 
 RUNS = RESULTS / "runs.json"
 
 
 def load_runs(path: Path = RUNS) -> list[dict[str, Any]]:
     """All summaries; none where there is no file yet."""
-    if not path.exists():
-        return []
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} ({error}); restore it from the repository, or remove it") from error
+    return load_records(path)
 
 
 def summary(run: Path) -> dict[str, Any]:
@@ -59,9 +54,7 @@ def put_run(record: dict[str, Any], path: Path = RUNS) -> None:
     """Add a summary, or replace that of the same run."""
     runs = [other for other in load_runs(path) if _key(other) != _key(record)] + [record]
     runs.sort(key=_key)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    partial.write_text("[\n" + ",\n".join(json.dumps(run) for run in runs) + "\n]\n")
-    os.replace(partial, path)
+    save_lines(map(json.dumps, runs), path)
 
 
 def _key(run: dict[str, Any]) -> tuple[str, str, str, int, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hil.measurement import ROWS, WHOLE
+from results.records import save_lines
 from tfsparse.candidate import Candidate
 from tfsparse.errors import UserError
 
@@ -134,10 +134,7 @@ def load_table(path: Path = TABLE) -> list[Entry]:
 def save_table(entries: Sequence[Entry], path: Path = TABLE) -> None:
     """Write the table, sorted by data set, rule and name, so that the same entries give the same bytes."""
     ordered = sorted(entries, key=lambda entry: (entry.dataset, entry.rule or "", entry.name))
-    rows = [_text(entry.to_json()) for entry in ordered]
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    partial.write_text("[\n" + ",\n".join(rows) + "\n]\n" if rows else "[]\n")
-    os.replace(partial, path)
+    save_lines((_text(entry.to_json()) for entry in ordered), path)
 
 
 def _text(row: dict[str, Any]) -> str:
@@ -152,11 +149,15 @@ def put_entry(entry: Entry, path: Path = TABLE) -> None:
 
 def read_candidate(entry: Entry, table: Path = TABLE) -> Candidate:
     """UserError where its file is missing or holds none."""
-    path = table.parent / entry.candidate
+    return candidate_in(table.parent / entry.candidate, "restore it from the repository")
+
+
+def candidate_in(path: Path, way_out: str) -> Candidate:
+    """The candidate in a JSON file; UserError with the way out where the file is missing or holds none."""
     try:
         return Candidate.from_json(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the candidate {path} ({error}); restore it from the repository") from error
+        raise UserError(f"cannot read the candidate {path} ({error}); {way_out}") from error
 
 
 def load_data(title: str, data_dir: Path | None, download: bool = False) -> Dataset:

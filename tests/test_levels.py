@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tfsparse.build import folded_weights, training_model
 from tfsparse.candidate import Block, Candidate, Layer, Training
-from tfsparse.levels import BITS, channel_axes, on_levels, rounded, top_level
+from tfsparse.levels import channel_axes, rounded, top_level
 from tfsparse.network import WEIGHTED, network_of
 from tfsparse.train import Rung, train
 from tfsparse_datasets import load
@@ -20,8 +20,16 @@ CANDIDATE = Candidate(
 )
 
 
+def on_levels(kernel: np.ndarray, bits: int, axis: int, tolerance: float = 1e-3) -> bool:
+    """Whether all weights lie on their channel's levels, to a fraction of a step."""
+    moved = np.moveaxis(kernel, axis, -1).reshape(-1, kernel.shape[axis])
+    step = np.abs(moved).max(axis=0) / top_level(bits)
+    places = moved / np.where(step > 0, step, 1)
+    return bool(np.all(np.abs(places - np.rint(places)) < tolerance))
+
+
 @settings(max_examples=50, deadline=None)
-@given(st.sampled_from(BITS), st.integers(0, 2**32 - 1), st.integers(0, 3))
+@given(st.sampled_from((2, 3, 4, 5, 6, 8)), st.integers(0, 2**32 - 1), st.integers(0, 3))
 def test_rounding_is_the_nearest_level_and_keeps_zeros(bits, seed, axis):
     rng = np.random.default_rng(seed)
     kernel = (rng.normal(size=(3, 2, 4, 5)) * (rng.random((3, 2, 4, 5)) < 0.7)).astype(np.float32)

@@ -9,10 +9,7 @@ compiler stores in as few bits; batch normalisation's folding scales whole chann
 from __future__ import annotations
 
 import keras
-import numpy as np
 import tensorflow as tf
-
-BITS = (2, 3, 4, 5, 6, 8)
 
 
 def top_level(bits: int) -> int:
@@ -40,11 +37,3 @@ def channel_axes(model: keras.Model) -> dict[int, int]:
             2 if len(kernel.shape) == 4 and "Depthwise" in type(layer).__name__ else len(kernel.shape) - 1
         )
     return axes
-
-
-def on_levels(kernel: np.ndarray, bits: int, axis: int, tolerance: float = 1e-3) -> bool:
-    """Whether all weights lie on their channel's levels, to a fraction of a step."""
-    moved = np.moveaxis(kernel, axis, -1).reshape(-1, kernel.shape[axis])
-    step = np.abs(moved).max(axis=0) / top_level(bits)
-    places = moved / np.where(step > 0, step, 1)
-    return bool(np.all(np.abs(places - np.rint(places)) < tolerance))
