@@ -16,10 +16,11 @@ HOW = (
     "Searches on {dataset} with the seeds {seeds}: {trials} trials each, or two thirds of that where one kind of "
     "pruning is searched alone; every candidate was trained and measured on the emulated STM32F405. Hypervolumes "
     "are of the logarithms of error, flash_model and ram_model, as shares of that of all these searches together; "
-    "± is the standard deviation over seeds, in brackets are 95 % intervals of the mean difference (Student's t). "
-    "A claim is shown, or refuted, only where the interval leaves nothing else, on the validation and on the test "
-    "part: what is not decided may hold or not. These are small networks on a small data set, and no word on "
-    "larger ones. Made by `python -m benchmarks.claims --out results/claims.json --plot results/claims.png`."
+    "networks that err more than {error:g} % count for nothing. ± is the standard deviation over seeds, in "
+    "brackets are 95 % intervals of the mean difference (Student's t). A claim is shown, or refuted, only where "
+    "the interval leaves nothing else, on the validation and on the test part: what is not decided may hold or "
+    "not. These are small networks on a small data set, and no word on larger ones. Made by `python -m "
+    "benchmarks.claims --out results/claims.json --plot results/claims.png`."
 )
 
 
@@ -38,8 +39,13 @@ def load_verdicts(path: Path = CLAIMS) -> Verdicts | None:
     try:
         data = json.loads(path.read_text())
         rows = tuple((one["claim"], one["verdict"], one["words"]) for one in data["claims"])
-        seeds = ", ".join(map(str, data["seeds"]))
-        return Verdicts(HOW.format(dataset=data["dataset"], seeds=seeds, trials=data["trials_of_a_search"]), rows)
+        how = HOW.format(
+            dataset=data["dataset"],
+            seeds=", ".join(map(str, data["seeds"])),
+            trials=data["trials_of_a_search"],
+            error=100 * data["error_of_use"],
+        )
+        return Verdicts(how, rows)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"cannot read {path} ({error!r}); make it anew: python -m benchmarks.claims --out {path}"

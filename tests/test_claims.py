@@ -139,7 +139,7 @@ def test_verdicts_follow_the_intervals():
     assert verdicts(trials_of({"inside": 0.02, "after": 0.04}, seeds=1))[:5] == [OPEN] * 5
     # What has no trials is not spoken of.
     some = judging.judge([one for one in ahead if one.arm in ("inside", "after")])
-    assert [claim.figures for claim in some][0].keys() == {
+    assert some[0].figures.keys() == {
         f"{part}, {where}" for part in ("inside", "after") for where in ("validation", "test")
     }
     assert not any("fresh" in claim.words or "structured" in claim.words for claim in some)

@@ -136,14 +136,21 @@ COMPARED = {
 }
 
 
-def compared(claim: str, found: Volumes, one: str, other: str) -> Claim:
-    """The claim that part `one` reaches more hypervolume than part `other`."""
+def images_shown(trials: Sequence[Trial]) -> dict[str, float]:
+    """Training images that each part's trials were shown, in the mean over seeds."""
+    seeds = len(seeds_of(trials))
+    return {name: sum(one.images for one in trials if part(one)) / seeds for name, part in PARTS.items()}
+
+
+def compared(claim: str, found: Volumes, images: dict[str, float], one: str, other: str) -> Claim:
+    """The claim that part `one` reaches more hypervolume than part `other`, whose trainings saw so many `images`."""
     pairs = [(kind[one], kind[other]) for kind in (found.validation, found.test)]
     intervals = [Interval.of(np.subtract(*pair)) for pair in pairs]
     ahead = sum(a > b for a, b in zip(*pairs[0], strict=True))
     words = (
         f"hypervolume {one} {_spread(pairs[0][0])}, {other} {_spread(pairs[0][1])}; difference {intervals[0]} on "
-        f"validation, {intervals[1]} on the test part; {one} ahead with {ahead} of {len(pairs[0][0])} seeds"
+        f"validation, {intervals[1]} on the test part; {one} ahead with {ahead} of {len(pairs[0][0])} seeds; images "
+        f"shown in training {images[one] / 1e6:.2f} and {images[other] / 1e6:.2f} million a search"
     )
     figures = {
         f"{part}, {where}": values
@@ -168,7 +175,7 @@ def judge(trials: Sequence[Trial]) -> list[Claim]:
     """All claims that these trials can tell of: those that each seed has the arms of."""
     found = volumes(trials)
     claims = [
-        compared(claim, found, one, other)
+        compared(claim, found, images_shown(trials), one, other)
         for claim, (one, other) in COMPARED.items()
         if {one, other} <= set(found.validation)
     ]
