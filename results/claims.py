@@ -13,14 +13,15 @@ CLAIMS = RESULTS / "claims.json"
 HEAD = ("claim", "verdict", "on what")
 
 HOW = (
-    "Searches on {dataset} with the seeds {seeds}: {trials} trials each, or two thirds of that where one kind of "
-    "pruning is searched alone; every candidate was trained and measured on the emulated STM32F405. Hypervolumes "
-    "are of the logarithms of error, flash_model and ram_model, as shares of that of all these searches together; "
-    "networks that err more than {error:g} % count for nothing. ± is the standard deviation over seeds, in "
-    "brackets are 95 % intervals of the mean difference (Student's t). A claim is shown, or refuted, only where "
-    "the interval leaves nothing else, on the validation and on the test part: what is not decided may hold or "
-    "not. These are small networks on a small data set, and no word on larger ones. Made by `python -m "
-    "benchmarks.claims --out results/claims.json --plot results/claims.png`."
+    "Searches on {dataset} with the seeds {seeds}, of {trials} trials each (where one kind of pruning is searched "
+    "alone, or none: of two thirds of that); every candidate was trained and measured on the emulated STM32F405. "
+    "`inside` has all kinds of pruning in its space, `after` prunes the front of a search over dense networks "
+    "with its last third of the trials, `fresh` is `inside` without inherited weights. Hypervolumes are of the "
+    "logarithms of error, flash_model and ram_model, as shares of that of all these searches together; networks "
+    "that err more than {error:g} % count for nothing. ± is the standard deviation over seeds, in brackets are 95 "
+    "% intervals of the mean difference (Student's t). A claim is shown, or refuted, only where the interval "
+    "leaves nothing else, on the validation and on the test part: what is not decided may hold or not. These are "
+    "small networks on a small data set, and no word on larger ones. Made by `{command}`."
 )
 
 
@@ -44,6 +45,7 @@ def load_verdicts(path: Path = CLAIMS) -> Verdicts | None:
             seeds=", ".join(map(str, data["seeds"])),
             trials=data["trials_of_a_search"],
             error=100 * data["error_of_use"],
+            command=data["command"],
         )
         return Verdicts(how, rows)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -183,6 +183,7 @@ def test_trials_are_kept_and_judged_again(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert [one["verdict"] for one in told["claims"]] == [claim.verdict for claim in kept.claims]
     assert set(told["hypervolume"]) == set(judging.PARTS) and told["images_shown"]["inside"] == [12_000] * 3
+    assert told["command"].startswith("python -m benchmarks.claims --seeds 3 --trials 12 --out ")
     assert (tmp_path / "claims.png").stat().st_size > 10_000
     (tmp_path / "claims.json").write_text("{}")
     with pytest.raises(UserError, match="without --from"):

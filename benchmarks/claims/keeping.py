@@ -25,11 +25,21 @@ class Kept:
     claims: Sequence[Claim]
     replay: dict[str, list[float]]
 
+    @property
+    def command(self) -> str:
+        """What makes all this anew."""
+        arms = [arm for arm in ARMS if any(one.arm == arm for one in self.trials)]
+        seeds = len({trial.seed for trial in self.trials})
+        chosen = f" --arms {' '.join(arms)}" * (len(arms) < len(ARMS))
+        kept = "--out results/claims.json --plot results/claims.png"
+        return f"python -m benchmarks.claims --seeds {seeds} --trials {self.count}{chosen} {kept}"
+
     def to_json(self) -> dict[str, Any]:
         """Without the trials."""
         found = volumes(self.trials)
         seeds = sorted({trial.seed for trial in self.trials})
         return {
+            "command": self.command,
             "dataset": DATA,
             "trials_of_a_search": self.count,
             "seeds": seeds,

@@ -34,7 +34,7 @@ def plot(trials: Sequence[Trial], path: Path) -> None:
     figure, panels = plt.subplots(2, 3, figsize=(13.5, 7.6))
     _bars(panels[0][0], trials)
     _fronts(panels[0][1], trials, "flash", ("inside", "after", "fresh"))
-    _fronts(panels[0][2], trials, "ram", ("structured", "unstructured", "dense"))
+    _fronts(panels[0][2], trials, "ram", ("inside", "after", "fresh"))
     for panel, (by, on) in zip(panels[1], (("nnz", "flash"), ("edges", "flash"), ("memory", "ram")), strict=True):
         _against(panel, trials, by, on)
     figure.tight_layout()

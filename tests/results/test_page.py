@@ -38,7 +38,14 @@ def folder(entry, tmp_path_factory):
     )
     put_entry(replace(cifar, name="cifar10-y", test_accuracy=0.8012, payload=1800), folder / "table.json")
     claim = {"claim": "Less is more", "verdict": "not decided", "words": "0.5 <or less>", "figures": {}}
-    claims = {"dataset": "digits", "seeds": [0, 1, 2], "trials_of_a_search": 20, "error_of_use": 0.1, "claims": [claim]}
+    claims = {
+        "command": "python -m x",
+        "dataset": "digits",
+        "seeds": [0, 1, 2],
+        "trials_of_a_search": 20,
+        "error_of_use": 0.1,
+        "claims": [claim],
+    }
     (folder / "claims.json").write_text(json.dumps(claims))
     (folder / "claims.png").write_bytes(picture([("one", [Mark(9, 0.5, "a", "ours")], [])]))
     run = {
@@ -59,7 +66,7 @@ def test_the_readme_tells_of_everybody(folder):
         "| **cifar10-y** | 80.12", "| LeNet-5 (ours, baseline) |", "| uNAS (published) | 77.49 | 685 | counted | 909 |",
         "second-hand", "rule not stated", "python -m results.final --name cifar10-x", "accuracy ≥ 74.00 %",
         "90 completed, 8 stopped", "[claims.json](claims.json)", "![What the paper claims",
-        "| Less is more | **not decided** | 0.5 <or less> |", "Searches on digits with the seeds 0, 1, 2: 20 trials",
+        "| Less is more | **not decided** | 0.5 <or less> |", "Searches on digits with the seeds 0, 1, 2, of 20",
     ):  # fmt: skip
         assert words in text, words
     for line in text.splitlines():
