@@ -29,6 +29,7 @@ from tfsparse.job import Job, Outcome, run_job, trial_seed
 from tfsparse.network import Network, network_of
 from tfsparse.proposals import Proposal, Proposer
 from tfsparse.run_folder import COMPLETED, INFEASIBLE, Record, RunFolder, Settings
+from tfsparse.rung import RUNG_SAMPLES, Rung
 from tfsparse.space import DesignSpace
 
 if TYPE_CHECKING:
@@ -241,8 +242,6 @@ class Laboratory:
     def _append(self, folder: RunFolder, outcome: Outcome, shown: float) -> Record:
         """A trial on disk, with the images that it was shown and, as no trial here is chosen by it, its accuracy on the
         test part."""
-        from tfsparse.train import Rung
-
         record = outcome.record
         figures = dict(record.figures)
         if record.status != INFEASIBLE:
@@ -332,4 +331,5 @@ def laboratory(tell: Callable[[], None], folder: Path | None = None) -> Iterator
         Measurer(target="emulator", runtime="sparse", workdir=Path(workdir)) as measurer,
     ):
         dataset = load(DATA, None)
-        yield Laboratory(dataset, evaluator(dataset, measurer=measurer, cache=folder / "teacher"), folder, tell)
+        evaluate = evaluator(dataset, measurer=measurer, cache=folder / "teacher", images=RUNG_SAMPLES)
+        yield Laboratory(dataset, evaluate, folder, tell)
