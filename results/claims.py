@@ -16,12 +16,15 @@ HOW = (
     "Searches on {dataset} with the seeds {seeds}, of {trials} trials each (where one kind of pruning is searched "
     "alone, or none: of two thirds of that); every candidate was trained and measured on the emulated STM32F405. "
     "`inside` has all kinds of pruning in its space, `after` prunes the front of a search over dense networks "
-    "with its last third of the trials, `fresh` is `inside` without inherited weights. Hypervolumes are of the "
-    "logarithms of error, flash_model and ram_model, as shares of that of all these searches together; networks "
-    "that err more than {error:g} % count for nothing. ± is the standard deviation over seeds, in brackets are 95 "
-    "% intervals of the mean difference (Student's t). A claim is shown, or refuted, only where the interval "
-    "leaves nothing else, on the validation and on the test part: what is not decided may hold or not. These are "
-    "small networks on a small data set, and no word on larger ones. Made by `{command}`."
+    "with its last third of the trials, `fresh` is `inside` without inherited weights (what inheriting saves a "
+    "single training is in `python -m benchmarks.inheritance`). Hypervolumes are of the logarithms of error, "
+    "flash_model and ram_model, as shares of that of all these searches together; networks that err more than "
+    "{error:g} % count for nothing. ± is the standard deviation over seeds, in brackets are 95 % intervals: of "
+    "the mean difference over seeds (Student's t), or of draws of the digits table's rows. A claim is shown, or "
+    "refuted, only where the interval leaves nothing else, on the validation and on the test part, or over draws "
+    "and each seed: what is not decided may hold or not. A counted winner is said to lose where it does so at "
+    "more than 5 % of the limits. These are small networks on a small data set, and no word on larger ones. Made "
+    "by `{command}`."
 )
 
 

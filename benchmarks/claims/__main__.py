@@ -71,7 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         trials, count = searched(options.arms, options.seeds, options.trials), options.trials
     rows = [row for row in read_table() if row.draw != "repeat"]
-    kept = Kept(count, trials, judge(trials), replay(rows, BUDGETS.error))
+    replayed = replay(rows, BUDGETS.error)
+    kept = Kept(count, trials, judge(trials, replayed), replayed)
     if options.out:
         save(kept, options.out)
     if options.plot:
@@ -83,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     for claim in kept.claims:
         print(f"{claim.verdict.upper():12} {claim.claim}\n{'':12} {claim.words}")
-    print(f"the same counts over {len(rows)} candidates of benchmarks/digits_table.csv (median, quartiles over draws)")
+    print(f"the same counts over {len(rows)} candidates of benchmarks/digits_table.csv (median, 95 % of draws)")
     for name, (low, middle, high) in kept.replay.items():
         print(f"{'':12} {name:26} {middle:6.3f}  ({low:.3f} .. {high:.3f})")
 

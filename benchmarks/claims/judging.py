@@ -6,7 +6,8 @@ part they are of each search's front, as it was chosen on validation, with its e
 
 Arms are compared seed by seed, by the mean difference and its 95 % interval (Student's t, two-sided). A claim is
 `shown` where the interval lies on its side, on validation and on the test part, `refuted` where both lie on the other,
-and otherwise `not decided`: three seeds leave wide intervals.
+and otherwise `not decided`: three seeds leave wide intervals. What is counted is judged by the trials of each seed and
+by draws of the digits table's rows with replacement: all seeds and 95 % of the draws must lie on one side.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from scipy.stats import t as student
 
-from benchmarks.claims.counting import COUNTED, TOLD, columns_of_trials, losses, told
+from benchmarks.claims.counting import COUNTED, TOLD, Columns, columns_of_trials, losses, told
 from benchmarks.claims.searches import BUDGETS, PRUNE, Trial
 from tfsparse.objectives import ERROR_FLOOR
 from tfsparse.pareto import hypervolume, non_dominated
@@ -171,8 +172,9 @@ COUNTED_CLAIMS = {
 }
 
 
-def judge(trials: Sequence[Trial]) -> list[Claim]:
-    """All claims that these trials can tell of: those that each seed has the arms of."""
+def judge(trials: Sequence[Trial], replayed: dict[str, list[float]]) -> list[Claim]:
+    """All claims that these trials can tell of: those that each seed has the arms of. `replayed`: what counting said of
+    the digits table (`counting.replay`)."""
     found = volumes(trials)
     claims = [
         compared(claim, found, images_shown(trials), one, other)
@@ -180,7 +182,7 @@ def judge(trials: Sequence[Trial]) -> list[Claim]:
         if {one, other} <= set(found.validation)
     ]
     by_seed = [columns_of_trials([one for one in trials if one.seed == seed]) for seed in seeds_of(trials)]
-    return claims + _pruned_alike(trials) + _counted(by_seed) + _told(by_seed)
+    return claims + _pruned_alike(trials) + _counted(by_seed, replayed) + _told(by_seed, replayed)
 
 
 def _pruned_alike(trials: Sequence[Trial]) -> list[Claim]:
@@ -207,8 +209,8 @@ def _pruned_alike(trials: Sequence[Trial]) -> list[Claim]:
     )
     claims = []
     for smaller, larger, size, claim in (
-        (1, 2, "flash", "Unstructured pruning takes more off a network's flash than structured pruning"),
-        (2, 1, "ram", "Structured pruning takes more off a network's RAM than unstructured pruning"),
+        (1, 2, "flash", "At the same KL weight unstructured pruning takes more off flash than structured pruning"),
+        (2, 1, "ram", "At the same KL weight structured pruning takes more off RAM than unstructured pruning"),
     ):
         # What is left of the dense network's size, in logarithms, so that halves and doubles weigh the same.
         left = {
@@ -232,24 +234,43 @@ def _pruned_alike(trials: Sequence[Trial]) -> list[Claim]:
     return claims
 
 
-def _counted(by_seed) -> list[Claim]:
+def settled(seeds: Sequence[float], draws: Sequence[float], than: float) -> str:
+    """`shown` where all seeds, and 95 % of the digits table's draws (low, median, high), lie above; `refuted` where
+    they lie below."""
+    if min(seeds) > than and draws[0] > than:
+        return SHOWN
+    return REFUTED if max(seeds) < than and draws[2] < than else OPEN
+
+
+def _counted(by_seed: Sequence[Columns], replayed: dict[str, list[float]]) -> list[Claim]:
+    """Of these a claim is refuted where the counted winner loses more often than seldom."""
     found = [losses(columns, BUDGETS.error) for columns in by_seed]
+    opposite = {SHOWN: REFUTED, REFUTED: SHOWN, OPEN: OPEN}
     claims = []
     for by, on in COUNTED:
         shares = [one[f"{by} on {on}: loses"] for one in found]
         excess = [one[f"{by} on {on}: excess"] for one in found]
-        interval = Interval.of(shares)
+        draws, table_excess = replayed[f"{by} on {on}: loses"], replayed[f"{by} on {on}: excess"]
         words = (
-            f"it loses on the chip at {_percent(shares)} of the error limits, then by {_percent(excess)} "
-            "(least to most over seeds)"
+            f"it loses on the chip at {_percent(shares)} of the error limits, then by {_percent(excess)} (least to "
+            f"most over the searches' seeds); over draws of the digits table at {_draws(draws)}, by "
+            f"{_draws(table_excess)}"
         )
-        ending = {SHOWN: REFUTED, REFUTED: SHOWN, OPEN: OPEN}[verdict(interval, than=SELDOM)]
-        claims.append(Claim(COUNTED_CLAIMS[by], ending, words, {"loses": shares, "excess": excess}))
-    fronts = [one["front"] for one in found]
-    ending = {SHOWN: REFUTED, REFUTED: SHOWN, OPEN: OPEN}[verdict(Interval.of(fronts), than=SELDOM)]
-    words = f"of the counted front {_percent(fronts)} are dominated once measured (least to most over seeds)"
-    claims.append(Claim("The counted objectives' front is the measured front", ending, words, {"dominated": fronts}))
-    return claims
+        figures = {"loses": shares, "excess": excess, "digits table loses": draws}
+        claims.append(Claim(COUNTED_CLAIMS[by], opposite[settled(shares, draws, SELDOM)], words, figures))
+    fronts, draws = [one["front"] for one in found], replayed["front"]
+    words = (
+        f"of the counted front {_percent(fronts)} are dominated once measured (least to most over the searches' "
+        f"seeds); over draws of the digits table {_draws(draws)}"
+    )
+    figures = {"dominated": fronts, "digits table dominated": draws}
+    claim = "The counted objectives' front is the measured front"
+    return [*claims, Claim(claim, opposite[settled(fronts, draws, SELDOM)], words, figures)]
+
+
+def _draws(draws: Sequence[float]) -> str:
+    low, middle, high = (f"{100 * one:.0f}" for one in draws)
+    return f"{middle} % ({low} .. {high})"
 
 
 def _percent(values: Sequence[float]) -> str:
@@ -257,14 +278,20 @@ def _percent(values: Sequence[float]) -> str:
     return f"{low} %" if low == high else f"{low} to {high} %"
 
 
-def _told(by_seed) -> list[Claim]:
+def _told(by_seed: Sequence[Columns], replayed: dict[str, list[float]]) -> list[Claim]:
     found = [told(columns) for columns in by_seed]
     claims = []
     for on in TOLD:
-        nnz, edges = ([one[f"{by} with {on}"] for one in found] for by in ("nnz", "edges"))
-        interval = Interval.of(np.subtract(nnz, edges))
-        what = "flash" if on == "flash" else on
-        words = f"rank correlation with {what}: non-zero weights {_spread(nnz)}, edges {_spread(edges)}; {interval}"
-        claim = f"Non-zero weights tell a network's {what} better than its edges do"
-        claims.append(Claim(claim, verdict(interval), words, {"nnz": nnz, "edges": edges}))
+        nnz, edges, lead = (
+            [one[name] for one in found] for name in (f"nnz with {on}", f"edges with {on}", f"lead on {on}")
+        )
+        low, middle, high = replayed[f"lead on {on}"]
+        words = (
+            f"rank correlation with {on}: non-zero weights {_spread(nnz)}, edges {_spread(edges)} over the searches' "
+            f"seeds, {replayed[f'nnz with {on}'][1]:.2f} and {replayed[f'edges with {on}'][1]:.2f} over draws of the "
+            f"digits table (lead {middle:+.3f}, {low:+.3f} .. {high:+.3f})"
+        )
+        claim = f"Non-zero weights tell a network's {on} better than its edges do"
+        figures = {"nnz": nnz, "edges": edges, "digits table lead": replayed[f"lead on {on}"]}
+        claims.append(Claim(claim, settled(lead, replayed[f"lead on {on}"], 0.0), words, figures))
     return claims
