@@ -295,6 +295,10 @@ def _switches(program: Program) -> list[str]:
         switches += [f"TFS_CONV_BLOCK {max(map(conv_block, convolutions))}"] if _has_blocks(program) else []
         switches += _tap_switches(program, [x for x in convolutions if kernel_of(x, program) == "tfs_conv_taps"])
         switches.append(f"TFS_SIDE {'uint8_t' if max(map(_largest_side, convolutions)) < 256 else 'uint16_t'}")
+    most = [layer.channels for layer in layers if isinstance(layer, Pool) and layer.kind == "max_pool"]
+    if most and min(most) >= 4 and not program.small:
+        switches.append("TFS_FOUR_CHANNELS")
+        switches += ["TFS_AVERAGE"] if any(layer.kind == "average_pool" for layer in layers) else []
     if is_flowing(program.flow):
         switches.append(f"MODEL_LAYERS {len(layers)}")
     return [
