@@ -21,7 +21,7 @@ from tfsparse.compiler.flow import (
     tables_text,
 )
 from tfsparse.compiler.interface import functions_text, head, header_text
-from tfsparse.compiler.layers import Convolution, FullyConnected, Layer, Pool, Weighted
+from tfsparse.compiler.layers import Add, Convolution, FullyConnected, Layer, Pool, Weighted
 from tfsparse.compiler.program import Program, comment
 from tfsparse.compiler.rows import LARGEST_BLOCK, channelwise
 
@@ -250,16 +250,21 @@ def _stream_switches(codings: Sequence[Coding]) -> list[str]:
     return switches
 
 
-def _tap_switches(program: Program, layers: Sequence[Convolution]) -> list[str]:
-    """Those of the lists of taps. A list gets about a 32nd of the memory that values take."""
+def _offset_switches(program: Program, layers: Sequence[Convolution]) -> list[str]:
+    """Those of kernels on streams, which keep offsets from the first byte of the map."""
     if not layers:
         return []
-    most = max(1, *(int(np.count_nonzero(layer.weights, axis=1).max()) for layer in layers))
-    room = max(8, min(program.plan.size // 128, _LARGEST_LIST))
     # A row may lie anywhere in the arena.
     largest = max(x.window.in_height * x.window.in_width * x.in_channels for x in layers)
-    offset = "int16_t" if max(largest, program.plan.size) <= 1 << 15 else "int32_t"
-    return [f"TFS_CONV_TAPS {min(most, room)}", f"TFS_OFFSET {offset}"]
+    switches = [f"TFS_OFFSET {'int16_t' if max(largest, program.plan.size) <= 1 << 15 else 'int32_t'}"]
+    if plain := [x for x in layers if kernel_of(x, program) == "tfs_conv"]:
+        switches.append(f"TFS_KERNEL_HEIGHT {max(2, *(x.window.kernel_height for x in plain))}")
+        switches.append(f"TFS_KERNEL_WIDTH {max(2, *(x.window.kernel_width for x in plain))}")
+    if lists := [x for x in layers if kernel_of(x, program) == "tfs_conv_taps"]:
+        # A list gets about a 32nd of the memory that values take.
+        most = max(1, *(int(np.count_nonzero(x.weights, axis=1).max()) for x in lists))
+        switches.append(f"TFS_CONV_TAPS {min(most, max(8, min(program.plan.size // 128, _LARGEST_LIST)))}")
+    return switches
 
 
 def _switches(program: Program) -> list[str]:
@@ -270,10 +275,14 @@ def _switches(program: Program) -> list[str]:
     switches = _stream_switches(_codings(program))
     if program.lists or program.optimize == "speed":
         switches.append("TFS_SPEED")
+    if not program.small:
+        switches.append("TFS_INLINED")
     if not all(_fits_short_way(*scaled) for layer in layers for scaled in _scaled_sums(layer)):
         switches.append("TFS_ANY_SCALE")
-    if encoded and all(_shifts_right(layer) for layer in layers if isinstance(layer, Weighted)):
-        switches.append("TFS_RIGHT_SHIFTS")
+    right = all(_shifts_right(layer) for layer in layers if isinstance(layer, Weighted))
+    switches += ["TFS_RIGHT_SHIFTS"] if encoded and right else []
+    if program.small and right and sum(isinstance(layer, Add) for layer in layers) == 1:
+        switches.append("TFS_ALWAYS_SCALE")  # a single addition's factors become numbers in the code
     if all((layer.lowest, layer.highest) == (-128, 127) for layer in layers if isinstance(layer, Weighted)):
         switches.append("TFS_WHOLE_RANGE")
     if offset := max((e.channels.mantissa_offset for e in encoded.values()), default=0):
@@ -293,7 +302,8 @@ def _switches(program: Program) -> list[str]:
         switches.append("TFS_NINE")
     if convolutions:
         switches += [f"TFS_CONV_BLOCK {max(map(conv_block, convolutions))}"] if _has_blocks(program) else []
-        switches += _tap_switches(program, [x for x in convolutions if kernel_of(x, program) == "tfs_conv_taps"])
+        on_streams = ("tfs_conv", "tfs_conv_taps")
+        switches += _offset_switches(program, [x for x in convolutions if kernel_of(x, program) in on_streams])
         switches.append(f"TFS_SIDE {'uint8_t' if max(map(_largest_side, convolutions)) < 256 else 'uint16_t'}")
     most = [layer.channels for layer in layers if isinstance(layer, Pool) and layer.kind == "max_pool"]
     if most and min(most) >= 4 and not program.small:

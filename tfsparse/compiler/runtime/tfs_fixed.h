@@ -14,10 +14,15 @@
 #endif
 
 /* What inner loops are made of; gcc's -Os would call functions there, and not keep all they need in registers. */
-#if defined(TFS_SPEED) && defined(__GNUC__)
+#if defined(TFS_INLINED) && defined(__GNUC__)
 #define TFS_INLINE static inline __attribute__((always_inline))
 #else
 #define TFS_INLINE static inline
+#endif
+#if (defined(TFS_INLINED) || defined(TFS_ALWAYS_SCALE)) && defined(__GNUC__)
+#define TFS_INLINE_SCALE static inline __attribute__((always_inline))
+#else
+#define TFS_INLINE_SCALE static inline
 #endif
 #if defined(TFS_SPEED) && defined(__GNUC__) && !defined(__clang__)
 #define TFS_FAST __attribute__((noinline, optimize("O2")))
@@ -55,7 +60,7 @@ static inline int32_t tfs_round_shift(int32_t x, int bits)
 }
 
 /* x * multiplier * 2^(shift - 31), rounded twice as TFLite does it: to an integer, then half away from zero. */
-static inline int32_t tfs_scale(int32_t x, int32_t multiplier, int shift)
+TFS_INLINE_SCALE int32_t tfs_scale(int32_t x, int32_t multiplier, int shift)
 {
 #ifdef TFS_ANY_SCALE /* this model has factors above 1, or sums too large for the short way below */
     if (shift > 0) { /* the reference wraps around, too */

@@ -65,7 +65,12 @@ TFS_INLINE uint32_t tfs_look(const tfs_channel *c, const tfs_weights *w)
 }
 
 /* The next `count` <= 25 bits. */
-TFS_NOINLINE static uint32_t tfs_bits(tfs_channel *c, const tfs_weights *w, int count)
+#ifdef TFS_INLINED
+TFS_INLINE
+#else
+TFS_NOINLINE static
+#endif
+uint32_t tfs_bits(tfs_channel *c, const tfs_weights *w, int count)
 {
     const uint32_t value = tfs_look(c, w) & ((1u << count) - 1u);
     c->position += (uint32_t)count;
@@ -90,15 +95,22 @@ static inline uint32_t tfs_field(tfs_channel *c, const tfs_weights *w, int count
 /* Right shift above a base; bias, signed; mantissa without its leading 1 and without bits that are zero throughout. */
 TFS_NOINLINE static void tfs_channel_next(tfs_channel *c, const tfs_weights *w)
 {
+#if defined(TFS_BIAS_GROWS) || defined(TFS_WIDE_FIELDS) || !defined(TFS_INLINED)
     const int above = (int)tfs_bits(c, w, w->shift_bits);
 #ifdef TFS_BIAS_GROWS
     const int bias_bits = w->bias_bits + above;
 #else
     const int bias_bits = w->bias_bits;
 #endif
+    const uint32_t bias = tfs_field(c, w, bias_bits);
+#else /* one look is enough for both: faster, and more code */
+    const int bias_bits = w->bias_bits;
+    const uint32_t both = tfs_bits(c, w, w->shift_bits + bias_bits), bias = both >> w->shift_bits;
+    const int above = (int)(both & ((1u << w->shift_bits) - 1u));
+#endif
     const uint32_t sign = bias_bits ? 1u << (bias_bits - 1) : 0;
     c->shift = w->shift_base + above;
-    c->bias = (int32_t)((tfs_field(c, w, bias_bits) ^ sign) - sign);
+    c->bias = (int32_t)((bias ^ sign) - sign);
     c->multiplier = (1 << 30) + TFS_MANTISSA_OFFSET;
     c->multiplier += (int32_t)(tfs_field(c, w, w->mantissa_bits) << (30 - w->mantissa_bits));
 }
