@@ -256,7 +256,8 @@ def _offset_switches(program: Program, layers: Sequence[Convolution]) -> list[st
         return []
     # A row may lie anywhere in the arena.
     largest = max(x.window.in_height * x.window.in_width * x.in_channels for x in layers)
-    switches = [f"TFS_OFFSET {'int16_t' if max(largest, program.plan.size) <= 1 << 15 else 'int32_t'}"]
+    far = max(largest, program.plan.size) > 1 << 15
+    switches = ["TFS_FAR", "TFS_OFFSET int32_t"] if far else ["TFS_OFFSET int16_t"]
     if plain := [x for x in layers if kernel_of(x, program) == "tfs_conv"]:
         switches.append(f"TFS_KERNEL_HEIGHT {max(2, *(x.window.kernel_height for x in plain))}")
         switches.append(f"TFS_KERNEL_WIDTH {max(2, *(x.window.kernel_width for x in plain))}")

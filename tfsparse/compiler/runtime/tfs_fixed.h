@@ -34,6 +34,27 @@
 #define TFS_DSP
 #endif
 
+/* sum + x times the lower or the upper half of a pair of 16 bits; x is of 16 bits. */
+static inline int32_t tfs_add_lower(int32_t sum, int32_t x, int32_t pair)
+{
+#ifdef TFS_DSP
+    __asm__("smlabb %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(pair));
+    return sum;
+#else
+    return sum + x * (int16_t)pair;
+#endif
+}
+
+static inline int32_t tfs_add_upper(int32_t sum, int32_t x, int32_t pair)
+{
+#ifdef TFS_DSP
+    __asm__("smlabt %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(pair));
+    return sum;
+#else
+    return sum + x * (pair >> 16);
+#endif
+}
+
 /* round(a * b / 2^31), half up: two Q0.31 factors. The sum cannot overflow as b is never -2^31. */
 static inline int32_t tfs_high_product(int32_t a, int32_t b)
 {

@@ -4,27 +4,6 @@
 
 #include "tfs_window.h"
 
-/* sum + x times the lower or the upper half of a pair of 16 bits; x is an int8. */
-static inline int32_t tfs_add_lower(int32_t sum, int32_t x, int32_t pair)
-{
-#ifdef TFS_DSP
-    __asm__("smlabb %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(pair));
-    return sum;
-#else
-    return sum + x * (int16_t)pair;
-#endif
-}
-
-static inline int32_t tfs_add_upper(int32_t sum, int32_t x, int32_t pair)
-{
-#ifdef TFS_DSP
-    __asm__("smlabt %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(pair));
-    return sum;
-#else
-    return sum + x * (pair >> 16);
-#endif
-}
-
 /* Three rows of the window: weights of columns 0 and 1 as a pair, that of column 2, and where the row of the
  * map lies. A row outside the map has weights 0 and lies anywhere. */
 typedef struct {
