@@ -104,15 +104,22 @@ def _streams(program: Program) -> list[str]:
     return ["\n".join([title, "static const uint8_t streams[] = {", *rows, "};"])]
 
 
+def _has_whole_range(program: Program) -> bool:
+    """Whether no layer with weights clamps to less than int8."""
+    layers = [layer for layer in program.network.layers if isinstance(layer, Weighted)]
+    return all((layer.lowest, layer.highest) == (-128, 127) for layer in layers)
+
+
 def _weights(layer: Weighted, program: Program) -> str:
     """Initialiser of tfs_weights. What all layers of the program have in common is left to a macro."""
     encoded, codings = program.encoded[layer.name], _codings(program)
     names = {table.role: f"{layer.name}_{table.role}" for table in encoded.tables}
     stream = f"streams + {_stream_places(program)[layer.name]}"
     form, coding = encoded.channels, encoded.coding or Coding(8, None)
+    limits = [] if _has_whole_range(program) else [layer.lowest, layer.highest]
     fields = [
-        names.get("weights") or names.get("codebook") or "NULL", stream, layer.input_zero, layer.output_zero,
-        layer.lowest, layer.highest, form.bias_bits, form.mantissa_bits, form.shift_bits, form.shift_base,
+        names.get("weights") or names.get("codebook") or "NULL", stream, layer.input_zero, layer.output_zero, *limits,
+        form.bias_bits, form.mantissa_bits, form.shift_bits, form.shift_base,
     ]  # fmt: skip
     if codings:
         fields.append(coding.first)
@@ -284,7 +291,7 @@ def _switches(program: Program) -> list[str]:
     switches += ["TFS_RIGHT_SHIFTS"] if encoded and right else []
     if program.small and right and sum(isinstance(layer, Add) for layer in layers) == 1:
         switches.append("TFS_ALWAYS_SCALE")  # a single addition's factors become numbers in the code
-    if all((layer.lowest, layer.highest) == (-128, 127) for layer in layers if isinstance(layer, Weighted)):
+    if _has_whole_range(program):
         switches.append("TFS_WHOLE_RANGE")
     if offset := max((e.channels.mantissa_offset for e in encoded.values()), default=0):
         switches.append(f"TFS_MANTISSA_OFFSET {offset}")

@@ -10,8 +10,10 @@
 typedef struct {
     const int8_t *values;  /* all weights, a byte each; or what indices in the stream stand for; or NULL */
     const uint8_t *stream; /* bits, lowest first: each channel's constants, and before the next one's its weights */
-    int16_t input_zero;
-    int8_t output_zero, lowest, highest;
+    int8_t input_zero, output_zero;
+#ifndef TFS_WHOLE_RANGE
+    int8_t lowest, highest;
+#endif
     uint8_t bias_bits, mantissa_bits, shift_bits;
     int8_t shift_base;
 #ifdef TFS_STREAM
@@ -168,7 +170,9 @@ typedef struct {
     int32_t bias, multiplier;
     int shift;
     int32_t offset; /* half a step and the output's zero point, both before the shift; or the zero point */
+#ifndef TFS_WHOLE_RANGE
     int32_t lowest, highest;
+#endif
 } tfs_output;
 
 static inline tfs_output tfs_output_of(const tfs_channel *c, const tfs_weights *w)
@@ -178,7 +182,11 @@ static inline tfs_output tfs_output_of(const tfs_channel *c, const tfs_weights *
 #else
     const int32_t offset = w->output_zero;
 #endif
+#ifdef TFS_WHOLE_RANGE
+    const tfs_output at = {c->bias, c->multiplier, c->shift, offset};
+#else
     const tfs_output at = {c->bias, c->multiplier, c->shift, offset, w->lowest, w->highest};
+#endif
     return at;
 }
 
@@ -196,11 +204,13 @@ static inline int8_t tfs_finish(int32_t sum, const tfs_output *at, int once)
     sum = once ? tfs_scale_once(sum, at->multiplier, -at->shift) : tfs_scale(sum, at->multiplier, -at->shift);
     sum += at->offset;
 #endif
-#if defined(TFS_WHOLE_RANGE) && defined(__ARM_FEATURE_SAT) && defined(__GNUC__) /* no layer clamps to less than int8 */
+#if !defined(TFS_WHOLE_RANGE)
+    return tfs_clamp(sum, at->lowest, at->highest);
+#elif defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
     __asm__("ssat %0, #8, %1" : "=r"(sum) : "r"(sum));
     return (int8_t)sum;
 #else
-    return tfs_clamp(sum, at->lowest, at->highest);
+    return tfs_clamp(sum, -128, 127);
 #endif
 }
 
