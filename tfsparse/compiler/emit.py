@@ -114,7 +114,7 @@ def _weights(layer: Weighted, program: Program) -> str:
     """Initialiser of tfs_weights. What all layers of the program have in common is left to a macro."""
     encoded, codings = program.encoded[layer.name], _codings(program)
     names = {table.role: f"{layer.name}_{table.role}" for table in encoded.tables}
-    stream = f"streams + {_stream_places(program)[layer.name]}"
+    stream = _stream_places(program)[layer.name]
     form, coding = encoded.channels, encoded.coding or Coding(8, None)
     limits = [] if _has_whole_range(program) else [layer.lowest, layer.highest]
     fields = [
@@ -160,7 +160,15 @@ def _is_dilated(program: Program) -> bool:
 
 def _dilation(layer: Convolution, program: Program) -> str:
     w = layer.window
-    return f"{w.dilation_height}, {w.dilation_width}, " if _is_dilated(program) else ""
+    return f", {w.dilation_height}, {w.dilation_width}" if _is_dilated(program) else ""
+
+
+def _is_square(program: Program) -> bool:
+    """Whether windows, strides and paddings of all convolutions are as wide as high."""
+    windows = [layer.window for layer in program.network.layers if isinstance(layer, Convolution)]
+    return all(
+        (w.kernel_height, w.stride_height, w.pad_top) == (w.kernel_width, w.stride_width, w.pad_left) for w in windows
+    )
 
 
 def _line(program: Program) -> int:
@@ -190,9 +198,9 @@ def _fields(layer: Layer, program: Program) -> str | None:
         return (
             f"{descriptors.rows(w, program.network)}{_weights(layer, program)}, {w.in_height}, {w.in_width}, "
             f"{layer.in_channels}, {w.out_height}, {w.out_width}, {layer.out_channels}, {layer.run}, "
-            f"{layer.per_group}, {w.kernel_height}, {w.kernel_width}, {w.stride_height}, {w.stride_width}, "
-            f"{_dilation(layer, program)}{w.pad_top}, {w.pad_left}"
-            f"{_block(layer, program)}{_nine(program, layer)}"
+            f"{layer.per_group}, {w.kernel_height}, {w.stride_height}, {w.pad_top}"
+            f"{'' if _is_square(program) else f', {w.kernel_width}, {w.stride_width}, {w.pad_left}'}"
+            f"{_dilation(layer, program)}{_block(layer, program)}{_nine(program, layer)}"
         )
     if isinstance(layer, FullyConnected):
         return f"{_weights(layer, program)}, {layer.rows}, {layer.weights.shape[1]}, {layer.weights.shape[0]}"
@@ -266,8 +274,8 @@ def _offset_switches(program: Program, layers: Sequence[Convolution]) -> list[st
     far = max(largest, program.plan.size) > 1 << 15
     switches = ["TFS_FAR", "TFS_OFFSET int32_t"] if far else ["TFS_OFFSET int16_t"]
     if plain := [x for x in layers if kernel_of(x, program) == "tfs_conv"]:
-        switches.append(f"TFS_KERNEL_HEIGHT {max(2, *(x.window.kernel_height for x in plain))}")
-        switches.append(f"TFS_KERNEL_WIDTH {max(2, *(x.window.kernel_width for x in plain))}")
+        switches.append(f"TFS_MOST_ROWS {max(2, *(x.window.kernel_height for x in plain))}")
+        switches.append(f"TFS_MOST_COLUMNS {max(2, *(x.window.kernel_width for x in plain))}")
     if lists := [x for x in layers if kernel_of(x, program) == "tfs_conv_taps"]:
         # A list gets about a 32nd of the memory that values take.
         most = max(1, *(int(np.count_nonzero(x.weights, axis=1).max()) for x in lists))
@@ -281,6 +289,7 @@ def _switches(program: Program) -> list[str]:
     encoded = {layer.name: program.encoded[layer.name] for layer in layers if isinstance(layer, Weighted)}
     convolutions = [layer for layer in layers if isinstance(layer, Convolution)]
     switches = _stream_switches(_codings(program))
+    switches.append(f"TFS_BEGIN {'uint16_t' if max([0, *_stream_places(program).values()]) < 1 << 16 else 'uint32_t'}")
     if program.lists or program.optimize == "speed":
         switches.append("TFS_SPEED")
     if not program.small:
@@ -303,6 +312,7 @@ def _switches(program: Program) -> list[str]:
     depthwise = {layer.run == 1 for layer in stored}
     switches += [name for name, kind in (("TFS_DEPTHWISE", True), ("TFS_PLAIN_CONV", False)) if kind in depthwise]
     switches += ["TFS_DILATED"] if _is_dilated(program) else []
+    switches += ["TFS_SQUARE"] if convolutions and _is_square(program) else []
     switches += [f"TFS_LINE {_line(program)}"] if _line(program) else []
     if any(_is_grouped(layer) for layer in convolutions):
         switches.append("TFS_GROUPS")
@@ -365,10 +375,10 @@ def source_text(program: Program) -> str:
     parts = [
         head(program) + '#include "model.h"\n\n#include <stddef.h>\n#include <string.h>',
         "\n".join(_switches(program)),
+        *_streams(program),
         "\n".join(f'#include "{name}"' for name in included),
         "static int8_t arena[MODEL_ARENA_SIZE];",
         "\n".join(tables_text(program.plan)),
-        *_streams(program),
         *tables,
         functions_text(program, calls),
     ]

@@ -46,10 +46,10 @@ typedef struct {
 /* Row `row` of the output to `out`. */
 TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_t *out, int row)
 {
-    const int step = l->stride_width * l->in_channels;
+    const int step = TFS_STRIDE_WIDTH(l) * l->in_channels;
     int y = row * l->stride_height - l->pad_top;
-    tfs_column columns[TFS_KERNEL_WIDTH];
-    TFS_OFFSET rows[TFS_KERNEL_HEIGHT];
+    tfs_column columns[TFS_MOST_COLUMNS];
+    TFS_OFFSET rows[TFS_MOST_ROWS];
     int32_t sums[TFS_CONV_BLOCK];
     memset(sums, 0, sizeof sums);
     for (int ky = 0; ky < l->kernel_height; ky++) {
@@ -60,15 +60,15 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
         /* No layer's block is larger: said here so that compilers see that `sums` is large enough. */
         const int left = l->out_width - column < l->block ? l->out_width - column : l->block;
         const int pixels = left < TFS_CONV_BLOCK ? left : TFS_CONV_BLOCK;
-        int x = column * l->stride_width - l->pad_left;
+        int x = column * TFS_STRIDE_WIDTH(l) - TFS_PAD_LEFT(l);
         tfs_channel channel;
-        for (int kx = 0; kx < l->kernel_width; kx++) {
+        for (int kx = 0; kx < TFS_WINDOW_WIDTH(l); kx++) {
             int begin = 0, end = pixels, at = x;
             while (at < 0 && begin < end) {
-                at += l->stride_width;
+                at += TFS_STRIDE_WIDTH(l);
                 begin++;
             }
-            while (end > begin && x + (end - 1) * l->stride_width >= l->in_width) {
+            while (end > begin && x + (end - 1) * TFS_STRIDE_WIDTH(l) >= l->in_width) {
                 end--;
             }
             columns[kx].offset = (TFS_OFFSET)(at * l->in_channels);
@@ -92,7 +92,7 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
                 c %= l->run;
                 kx = place / l->kernel_height;
                 ky = place - kx * l->kernel_height;
-                if (kx >= l->kernel_width) {
+                if (kx >= TFS_WINDOW_WIDTH(l)) {
                     break;
                 }
                 at = &columns[kx];
@@ -104,7 +104,7 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
                     c += 1 + channel.zeros;
                 } while (c < l->run);
             }
-            channel.zeros = c + (place - l->kernel_width * l->kernel_height) * l->run;
+            channel.zeros = c + (place - TFS_WINDOW_WIDTH(l) * l->kernel_height) * l->run;
             tfs_conv_finish(l, &channel, sums, pixels, out + (column * l->out_channels + o));
         }
     }

@@ -123,7 +123,7 @@ TFS_FAST static void tfs_taps(int32_t *sums, int count, const int8_t *x, int ste
 /* Row `row` of the output to `out`. */
 TFS_NOINLINE static void tfs_conv_taps_row(const tfs_conv *l, const int8_t *in, int8_t *out, int row)
 {
-    const int stride = l->stride_width, step = stride * l->in_channels, taps = l->kernel_height * l->run;
+    const int stride = TFS_STRIDE_WIDTH(l), step = stride * l->in_channels, taps = l->kernel_height * l->run;
     /* No layer's block is larger: said here so that compilers see that `sums` is large enough. */
     const int block = l->block < TFS_CONV_BLOCK ? l->block : TFS_CONV_BLOCK;
     tfs_list list;
@@ -136,13 +136,13 @@ TFS_NOINLINE static void tfs_conv_taps_row(const tfs_conv *l, const int8_t *in, 
         tfs_channel channel;
         tfs_channel_open(&channel, &l->w);
         for (int o = 0; o < l->out_channels; o++) {
-            int x = column * stride - l->pad_left;
+            int x = column * stride - TFS_PAD_LEFT(l);
             tfs_channel_next(&channel, &l->w);
-            for (int columns = l->kernel_width; columns > 0; columns--) {
+            for (int columns = TFS_WINDOW_WIDTH(l); columns > 0; columns--) {
                 while (channel.zeros < taps) {
                     const int room = l->in_width - x;
                     const int from = x < 0 ? tfs_steps(-x, stride) : 0;
-                    int to = room > 0 ? tfs_steps(room, stride) : 0; /* [from, to): pixels whose tap is inside the map */
+                    int to = room > 0 ? tfs_steps(room, stride) : 0; /* [from, to): pixels whose tap is inside */
                     tfs_unpack(l, &channel, &list, row);
                     to = to < pixels ? to : pixels;
                     if (from < to) {

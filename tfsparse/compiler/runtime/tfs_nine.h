@@ -55,7 +55,7 @@ TFS_NOINLINE static void tfs_nine_block(const tfs_conv *l, const int8_t *in, con
         } else if (x > last) {
             at = last;
         } else { /* wholly, and so does that of all neighbours as long as there is room */
-            n = tfs_steps(last + 1 - x, l->stride_width);
+            n = tfs_steps(last + 1 - x, TFS_STRIDE_WIDTH(l));
             n = n < count ? n : count;
         }
         for (int k = 0; k < 3; k++) {
@@ -78,11 +78,11 @@ TFS_NOINLINE static void tfs_nine_block(const tfs_conv *l, const int8_t *in, con
                 t.row[k] = (int32_t)TFS_ROW(l, y + k, l->in_width * l->in_channels);
             }
         }
-        tfs_nine_pixels(&t, sums, n, in + at * l->in_channels, l->in_channels, l->stride_width * l->in_channels,
+        tfs_nine_pixels(&t, sums, n, in + at * l->in_channels, l->in_channels, TFS_STRIDE_WIDTH(l) * l->in_channels,
                         l->w.input_zero);
         sums += n;
         count -= n;
-        x += n * l->stride_width;
+        x += n * TFS_STRIDE_WIDTH(l);
     }
 }
 
