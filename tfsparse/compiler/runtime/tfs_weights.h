@@ -47,8 +47,10 @@ typedef struct {
 
 /* A reader of a layer's stream: constants of the channel read last, and where its weights begin. */
 typedef struct {
-    uint32_t position; /* of the next bit */
-    int zeros;         /* weights that are zero before the next stored one */
+    uint32_t position; /* of the next bit of `streams` */
+#ifdef TFS_STREAM
+    int zeros; /* weights that are zero before the next stored one */
+#endif
     int32_t bias, multiplier;
     int shift;
 } tfs_channel;
