@@ -296,9 +296,12 @@ def _switches(program: Program) -> list[str]:
         switches.append("TFS_INLINED")
     if not all(_fits_short_way(*scaled) for layer in layers for scaled in _scaled_sums(layer)):
         switches.append("TFS_ANY_SCALE")
+    additions = [layer for layer in layers if isinstance(layer, Add)]
+    if additions and all(_fits_short_way(*scaled) for layer in additions for scaled in _scaled_sums(layer)):
+        switches.append("TFS_SHORT_ADD")
     right = all(_shifts_right(layer) for layer in layers if isinstance(layer, Weighted))
     switches += ["TFS_RIGHT_SHIFTS"] if encoded and right else []
-    if program.small and right and sum(isinstance(layer, Add) for layer in layers) == 1:
+    if program.small and right and len(additions) == 1:
         switches.append("TFS_ALWAYS_SCALE")  # a single addition's factors become numbers in the code
     if _has_whole_range(program):
         switches.append("TFS_WHOLE_RANGE")

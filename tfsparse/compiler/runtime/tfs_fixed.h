@@ -80,19 +80,25 @@ static inline int32_t tfs_round_shift(int32_t x, int bits)
     return (x >> bits) + (((uint32_t)x & mask) > (mask >> 1) + (x < 0));
 }
 
-/* x * multiplier * 2^(shift - 31), rounded twice as TFLite does it: to an integer, then half away from zero. */
-TFS_INLINE_SCALE int32_t tfs_scale(int32_t x, int32_t multiplier, int shift)
+/* x * multiplier * 2^(shift - 31), rounded twice as TFLite does it: to an integer, then half away from zero. For factors
+ * below 1, -2^30 <= x < 2^30, and results that leave a bit free. */
+TFS_INLINE_SCALE int32_t tfs_scale_short(int32_t x, int32_t multiplier, int shift)
 {
-#ifdef TFS_ANY_SCALE /* this model has factors above 1, or sums too large for the short way below */
+    const int32_t high = tfs_small_product(x, multiplier);
+    return (2 * high + (high >> 31) + (1 << -shift)) >> (1 - shift); /* one bit more, so that shift 0 is no exception */
+}
+
+#ifdef TFS_ANY_SCALE /* this model has factors above 1, or sums too large for the short way */
+static inline int32_t tfs_scale(int32_t x, int32_t multiplier, int shift)
+{
     if (shift > 0) { /* the reference wraps around, too */
         return tfs_high_product((int32_t)((uint32_t)x << shift), multiplier);
     }
     return tfs_round_shift(tfs_high_product(x, multiplier), -shift);
-#else
-    const int32_t high = tfs_small_product(x, multiplier);
-    return (2 * high + (high >> 31) + (1 << -shift)) >> (1 - shift); /* one bit more, so that shift 0 is no exception */
-#endif
 }
+#else
+#define tfs_scale tfs_scale_short
+#endif
 
 /* The same product rounded once, half up: what TFLite's fully connected layer does. */
 static inline int32_t tfs_scale_once(int32_t x, int32_t multiplier, int shift)
