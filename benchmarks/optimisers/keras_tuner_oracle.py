@@ -2,8 +2,11 @@
 
 Keras Tuner climbs its upper confidence bound from fifty points with gradients by finite differences, a prediction for
 each of the space's dimensions: minutes for a search's proposals in a space of a hundred. The same bound, the same
-Gaussian process, start points and optimiser are used here, with the bound's gradient as a formula; the process's one
-length scale is learnt from 3 start points in place of 21.
+Gaussian process, start points and optimiser are used here, with the bound's gradient as a formula.
+
+Keras Tuner leaves trials that were invalid out of what it learns from. In a space that refuses part of what is in it,
+the bound is soon least where everything is refused, and from then on every proposal is. Here they enter with the worst
+score seen.
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ _SQRT5 = np.sqrt(5.0)
 
 
 class ExactGradients(BayesianOptimizationOracle):
-    """Proposes what the oracle that it is made of would propose, sooner."""
+    """Proposes what the oracle that it is made of would propose, sooner, as long as no trial is invalid. One trial runs
+    at a time."""
 
-    def _make_gpr(self):
-        process = super()._make_gpr()
-        process.n_restarts_optimizer = 2
-        return process
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._vectors: dict[str, np.ndarray] = {}
 
     def populate_space(self, trial_id: str) -> dict:
         completed = [trial for trial in self.trials.values() if trial.status == kt_trial.TrialStatus.COMPLETED]
@@ -38,6 +41,27 @@ class ExactGradients(BayesianOptimizationOracle):
         ]
         best = min(found, key=lambda one: one.fun)
         return {"status": kt_trial.TrialStatus.RUNNING, "values": self._vector_to_values(best.x)}
+
+    def _vectorize_trials(self) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors [N, D] of the trials that have ended, and their scores [N]."""
+        ended = list(self.trials.values())
+        worst = max(trial.score for trial in ended if trial.status == kt_trial.TrialStatus.COMPLETED)
+        scores = [trial.score if trial.status == kt_trial.TrialStatus.COMPLETED else worst for trial in ended]
+        return np.array([self._vector(trial) for trial in ended]), np.array(scores)
+
+    def _vector(self, trial: kt_trial.Trial) -> np.ndarray:
+        """Where a trial lies in the unit cube [D]; what does not exist in it lies at its default."""
+        if trial.trial_id not in self._vectors:
+            hyperparameters = trial.hyperparameters
+            values = [
+                hyperparameters.values[one.name]
+                if hyperparameters.is_active(one) and one.name in hyperparameters.values
+                else one.default
+                for one in self._nonfixed_space()
+            ]
+            pairs = zip(self._nonfixed_space(), values, strict=True)
+            self._vectors[trial.trial_id] = np.array([one.value_to_prob(value) for one, value in pairs])
+        return self._vectors[trial.trial_id]
 
     def bound(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """The lower confidence bound at x [D], and its gradient [D]."""
