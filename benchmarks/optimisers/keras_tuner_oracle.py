@@ -27,6 +27,9 @@ class ExactGradients(BayesianOptimizationOracle):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self._vectors: dict[str, np.ndarray] = {}
+        # The factor of the process that is fitted, and its inverse.
+        self._inverted: np.ndarray | None = None
+        self._inverse: np.ndarray | None = None
 
     def populate_space(self, trial_id: str) -> dict:
         completed = [trial for trial in self.trials.values() if trial.status == kt_trial.TrialStatus.COMPLETED]
@@ -66,17 +69,20 @@ class ExactGradients(BayesianOptimizationOracle):
     def bound(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """The lower confidence bound at x [D], and its gradient [D]."""
         process = self.gpr
+        if self._inverted is not process.L_:
+            self._inverted = process.L_
+            self._inverse = solve_triangular(process.L_, np.eye(len(process.L_)), lower=True)
         scale = process.kernel_.length_scale
         apart = (x - process.X_train_) / scale
-        r = np.sqrt((apart**2).sum(axis=1))
+        r = np.sqrt(np.einsum("nd,nd->n", apart, apart))
         decay = np.exp(-_SQRT5 * r)
-        k = (1 + _SQRT5 * r + 5 / 3 * r**2) * decay
-        # Matern 5/2 by x: -5/3 (1 + sqrt5 r) exp(-sqrt5 r) (x - x_i) / scale^2.
-        slope = (-5 / 3 * (1 + _SQRT5 * r) * decay)[:, None] * apart / scale
-        half = solve_triangular(process.L_, k, lower=True)
+        rising = 1 + _SQRT5 * r
+        k = (rising + 5 / 3 * r * r) * decay
+        half = self._inverse @ k
         deviation = np.sqrt(max(1.0 - half @ half, 1e-12))
-        by_variance = -2 * solve_triangular(process.L_, half, lower=True, trans=1) @ slope
         mean = k @ process.alpha_
-        gradient = process.alpha_ @ slope - self.beta * by_variance / (2 * deviation)
+        by_k = process.alpha_ + self.beta / deviation * (half @ self._inverse)
+        # Matern 5/2 by x: -5/3 (1 + sqrt5 r) exp(-sqrt5 r) (x - x_i) / scale^2.
+        gradient = (by_k * rising * decay) @ apart * (-5 / 3 / scale)
         value = (mean - self.beta * deviation) * process._y_train_std + process._y_train_mean
         return float(value), gradient * process._y_train_std
