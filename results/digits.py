@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     import_tensorflow_quietly()
     from hil.measurer import Measurer
     from results.adding import FinalTraining, add_entry
-    from tfsparse.train import Rung
+    from tfsparse.rung import Rung
     from tfsparse.trial import evaluate
 
     dataset = load_data("digits", None)

@@ -14,8 +14,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from results.table import ROWS, TABLE, TRAINED_ON_VALIDATION, WHOLE, candidate_in, load_data
+from results.table import ROWS, TABLE, TRAINED_ON_VALIDATION, WHOLE, load_data
 from tfsparse.errors import run_cli
+from tfsparse.start import candidate_in
 
 
 def parser() -> argparse.ArgumentParser:
@@ -102,7 +103,7 @@ def trained(candidate, dataset, seed: int, options, measurer) -> tuple[bytes, di
     from rich.console import Console
     from rich.progress import Progress
 
-    from tfsparse.train import Rung
+    from tfsparse.rung import Rung
     from tfsparse.trial import evaluate
 
     told = [candidate.to_json(), dataset.title, options.images, options.by_rows]
