@@ -98,6 +98,17 @@ def test_comments_change_no_fingerprint(tmp_path):
     assert same and cells.fingerprint([one]) != cells.fingerprint([other])
 
 
+def test_a_searchs_result_hangs_on_its_own_optimiser_only():
+    modules = {method: {one.name for one in search_benchmark.files(method)} for method in search_benchmark.METHODS}
+    assert all(one.exists() for method in search_benchmark.METHODS for one in search_benchmark.files(method))
+    shared = set.intersection(*modules.values())
+    assert {"problems.py", "space.py", "digits_table.csv"} <= shared
+    own = {method: files - shared for method, files in modules.items()}
+    assert own["random"] == {"random_search.py"} and own["nsga2"] == own["motpe"] == {"optuna_samplers.py"}
+    assert own["keras-tuner"] == {"keras_tuner_bayesian.py", "keras_tuner_oracle.py"}
+    assert own["ours"] >= {"ours.py", "proposals.py", "surrogate.py"}
+
+
 def test_keras_tuners_bound_has_its_value_and_gradient():
     """Against scikit-learn's prediction and finite differences."""
     rng = np.random.default_rng(0)
@@ -111,8 +122,7 @@ def test_keras_tuners_bound_has_its_value_and_gradient():
     np.testing.assert_allclose(gradient, approx_fprime(at, lambda x: oracle.bound(x)[0], 1e-7), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_keras_tuner_proposes_the_same_with_exact_gradients(seed):
+def test_keras_tuner_proposes_the_same_with_exact_gradients():
     """The values of every trial, against Keras Tuner's own oracle on a small conditional space."""
 
     def searched(kind) -> list[list[float]]:
@@ -122,7 +132,7 @@ def test_keras_tuner_proposes_the_same_with_exact_gradients(seed):
         with space.conditional_scope("kind", ["b"]):
             space.Int("width", 1, 64)
         oracle = kind(
-            objective=keras_tuner.Objective("score", "min"), num_initial_points=4, hyperparameters=space, seed=seed
+            objective=keras_tuner.Objective("score", "min"), num_initial_points=4, hyperparameters=space, seed=2
         )
         oracle.verbose = 0
         oracle.save = oracle._save_trial = lambda *arguments: None
@@ -140,6 +150,35 @@ def test_keras_tuner_proposes_the_same_with_exact_gradients(seed):
 
     plain = searched(keras_tuner.oracles.BayesianOptimizationOracle)
     np.testing.assert_allclose(searched(ExactGradients), plain, atol=1e-3)
+
+
+def test_keras_tuner_learns_from_what_is_refused():
+    """Half of a line is refused; without learning it, the bound stays least there."""
+    space = keras_tuner.HyperParameters()
+    space.Float("x", 0.0, 1.0)
+    oracle = ExactGradients(
+        objective=keras_tuner.Objective("score", "min"),
+        max_trials=14,
+        num_initial_points=3,
+        hyperparameters=space,
+        seed=1,
+    )
+    oracle.verbose = 0
+    oracle.save = oracle._save_trial = lambda *arguments: None
+    refused = []
+    for _ in range(14):
+        trial = oracle.create_trial("tuner")
+        x = trial.hyperparameters.values["x"]
+        refused.append(x > 0.5)
+        if x > 0.5:
+            trial.status = "INVALID"
+        else:
+            oracle.update_trial(trial.trial_id, {"score": -x})
+            trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    assert any(refused) and sum(refused[-6:]) <= 3
+    best = max(trial.hyperparameters.values["x"] for trial in oracle.trials.values() if trial.status == "COMPLETED")
+    assert 0.4 < best <= 0.5
 
 
 def test_stopping_is_replayed(rows, capsys):
