@@ -132,7 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
     from rich.progress import Progress
 
     from hil.measure import Measurer
-    from tfsparse.train import Rung
+    from tfsparse.rung import Rung
     from tfsparse.trial import evaluate
     from tfsparse_datasets import load
 

@@ -22,7 +22,8 @@ from tfsparse.candidate import Block, Candidate, Layer
 from tfsparse.errors import run_cli
 from tfsparse.inherit import TrainedWeights
 from tfsparse.network import network_of
-from tfsparse.train import RUNG_SAMPLES, Inheritance, Rung, train
+from tfsparse.rung import RUNG_SAMPLES, Rung
+from tfsparse.train import Inheritance, train
 from tfsparse_datasets import Dataset, load
 
 PARENT = Candidate(

@@ -24,7 +24,8 @@ from tfsparse.candidate import Block, Candidate, Layer, Training
 from tfsparse.errors import run_cli
 from tfsparse.network import network_of
 from tfsparse.rewrite import nonzero
-from tfsparse.train import RUNG_SAMPLES, Rung, train
+from tfsparse.rung import RUNG_SAMPLES, Rung
+from tfsparse.train import train
 from tfsparse_datasets import load
 
 # LeNet-5 in the words of the design space, with its 6 and 16 maps widened to the 20 and 50 of Caffe's, as the papers on

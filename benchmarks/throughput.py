@@ -74,11 +74,12 @@ def prepare(threads: int, dataset: str, data_dir: Path | None) -> None:
 def judge(candidate: Candidate, seed: int, rung: float, plain: bool) -> tuple[float, dict[str, float]]:
     """One candidate's validation accuracy and seconds by phase, in a worker."""
     from tfsparse import train
+    from tfsparse.rung import Rung
     from tfsparse.trial import evaluate
 
     loop = plain_fit if plain else train.fit
     with mock.patch.object(train, "fit", loop):
-        result = evaluate(candidate, _worker.dataset, rung=train.Rung.of(rung), seed=seed, measurer=_worker.measurer)
+        result = evaluate(candidate, _worker.dataset, rung=Rung.of(rung), seed=seed, measurer=_worker.measurer)
     return result.val_accuracy, result.seconds
 
 

@@ -13,6 +13,7 @@ from hil.measurement import ROWS, WHOLE
 from results.records import save_lines
 from tfsparse.candidate import Candidate
 from tfsparse.errors import UserError
+from tfsparse.start import candidate_in
 
 if TYPE_CHECKING:
     from tfsparse_datasets import Dataset
@@ -152,16 +153,17 @@ def read_candidate(entry: Entry, table: Path = TABLE) -> Candidate:
     return candidate_in(table.parent / entry.candidate, "restore it from the repository")
 
 
-def candidate_in(path: Path, way_out: str) -> Candidate:
-    """The candidate in a JSON file; UserError with the way out where the file is missing or holds none."""
-    try:
-        return Candidate.from_json(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the candidate {path} ({error}); {way_out}") from error
-
-
 def load_data(title: str, data_dir: Path | None, download: bool = False) -> Dataset:
     """The data set as every command of results/ uses it: one split for all."""
     from tfsparse_datasets import load
 
     return load(title, data_dir, seed=DATA_SEED, download=download)
+
+
+# Comes with scikit-learn: no files to point to.
+_BUILT_IN = "digits"
+
+
+def data_words(title: str) -> list[str]:
+    """What a published command says of where the data set's files lie: nothing where it has none."""
+    return [] if title.partition(":")[0] == _BUILT_IN else ["--data-dir", "DATA"]

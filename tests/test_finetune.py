@@ -16,7 +16,8 @@ from tfsparse.inherit import LayerState, TrainedWeights
 from tfsparse.network import network_of
 from tfsparse.reference import Interpreter
 from tfsparse.rewrite import nonzero
-from tfsparse.train import Rung, train
+from tfsparse.rung import Rung
+from tfsparse.train import train
 from tfsparse_datasets import load
 
 CANDIDATE = Candidate(

@@ -10,7 +10,8 @@ from tfsparse.build import folded_weights, training_model
 from tfsparse.candidate import Block, Candidate, Layer, Training
 from tfsparse.levels import channel_axes, rounded, top_level
 from tfsparse.network import WEIGHTED, network_of
-from tfsparse.train import Rung, train
+from tfsparse.rung import Rung
+from tfsparse.train import train
 from tfsparse_datasets import load
 
 CANDIDATE = Candidate(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tfsparse import teacher
+from tfsparse.rung import Rung
 from tfsparse.teacher import teacher_logits
-from tfsparse.train import Rung
 from tfsparse_datasets import load
 
 SHORT = Rung(8000)

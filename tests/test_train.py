@@ -13,7 +13,8 @@ from tfsparse.groups import group_members
 from tfsparse.layers import group_scales, weight_layers
 from tfsparse.network import WEIGHTED, Infeasible, network_of
 from tfsparse.rewrite import compact, nonzero
-from tfsparse.train import PHASES, Rung, train
+from tfsparse.rung import Rung
+from tfsparse.train import PHASES, train
 from tfsparse_datasets import load
 
 WIDE = Candidate(

@@ -7,8 +7,9 @@ from hil.measure import Measurer
 from tfsparse.candidate import Block, Candidate, Layer, Training
 from tfsparse.network import Infeasible, network_of
 from tfsparse.rewrite import nonzero
+from tfsparse.rung import Rung
 from tfsparse.sensor import model_images
-from tfsparse.train import Rung, train
+from tfsparse.train import train
 from tfsparse.trial import TrialFailed, evaluate
 from tfsparse_datasets import load
 

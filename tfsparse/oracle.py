@@ -80,6 +80,7 @@ class SparseOracle(keras_tuner.Oracle):
         goal: Goal,
         seed: int,
         clock: Callable[[], float] = time.monotonic,
+        first: Sequence[Candidate] = (),
     ):
         hyperparameters = keras_tuner.HyperParameters()
         space.declare(hyperparameters)
@@ -96,7 +97,7 @@ class SparseOracle(keras_tuner.Oracle):
         self.verbose = 0
         self.space = space
         self.goal = goal
-        self.proposer = Proposer(space, budgets, seed)
+        self.proposer = Proposer(space, budgets, seed, first)
         # Keras Tuner's trial id -> what was proposed, and the trial's number in the run folder.
         self.proposals: dict[str, tuple[int, Proposal]] = {}
         self.observations: dict[str, Observation] = {}

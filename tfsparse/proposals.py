@@ -116,10 +116,12 @@ class SpaceExhausted(Exception):
 class Proposer:
     """Proposes candidates of a space, under its budgets, from what was observed so far."""
 
-    def __init__(self, space: DesignSpace, budgets, seed: int):
+    def __init__(self, space: DesignSpace, budgets, seed: int, first: Sequence[Candidate] = ()):
         self.space = space
         self.budgets = budgets
         self.seed = seed
+        # Candidates that are known to be good, tried before all others.
+        self.first = tuple(first)
 
     def propose(
         self, trial: int, fraction: float, start: int, observed: Sequence[Observation], known: Collection[Candidate]
@@ -127,12 +129,18 @@ class Proposer:
         """The proposal for the trial of this number.
 
         fraction: how much of the search is done, which decides the stage. start: how many trials begin the search
-        quasi-randomly. known: every candidate that was proposed before, whatever became of it.
+        quasi-randomly, fewer where `first` names some. known: every candidate that was proposed before, whatever became
+        of it.
         Raises SpaceExhausted.
         """
         stage = stage_at(fraction)
         rng = np.random.default_rng([self.seed, trial])
         succeeded = [one for one in observed if one.objectives is not None]
+        for candidate in self.first:
+            if candidate not in known:
+                return Proposal(candidate, stage.name, stage.rung)
+        # Beside what the user knows to be good, others are tried, else the model has nothing to compare.
+        start = max(start, len(self.first) + start // 2)
         if len(known) < start or len(succeeded) < 2:
             return Proposal(self._quasi_random(known, rng), stage.name, stage.rung)
         pool = self._pool(stage, succeeded, known, rng)

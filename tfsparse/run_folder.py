@@ -26,6 +26,7 @@ from tfsparse.budgets import Budgets
 from tfsparse.candidate import Candidate
 from tfsparse.errors import UserError
 from tfsparse.objectives import Objectives, front
+from tfsparse.rung import RUNG_SAMPLES
 
 FORMAT = 1
 
@@ -154,17 +155,31 @@ class Settings:
     data_note: str = ""
     board: str = "stm32f405_qemu"  # behind the target: figures of different chips cannot be compared
     by_rows: bool = False  # models are fed their input row by row: nor can those of both ways
+    images: int = RUNG_SAMPLES  # shown in a first stage's training whose `epochs` knob is 1
+    start: tuple[Candidate, ...] = ()  # tried first
     format: int = FORMAT
 
-    IDENTITY = ("dataset", "rule", "data_shape", "classes", "budgets", "seed", "board", "by_rows")
+    IDENTITY = ("dataset", "rule", "data_shape", "classes", "budgets", "seed", "board", "by_rows", "images", "start")
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "data_shape": list(self.data_shape), "budgets": self.budgets.to_json()}
+        return {
+            **asdict(self),
+            "data_shape": list(self.data_shape),
+            "budgets": self.budgets.to_json(),
+            "start": [candidate.to_json() for candidate in self.start],
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Settings:
         known = {item.name: data[item.name] for item in fields(cls) if item.name in data or item.default is MISSING}
-        return cls(**{**known, "data_shape": tuple(data["data_shape"]), "budgets": Budgets.from_json(data["budgets"])})
+        return cls(
+            **{
+                **known,
+                "data_shape": tuple(data["data_shape"]),
+                "budgets": Budgets.from_json(data["budgets"]),
+                "start": tuple(map(Candidate.from_json, data.get("start", ()))),
+            }
+        )
 
 
 class RunFolder:

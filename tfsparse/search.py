@@ -31,6 +31,7 @@ from tfsparse.errors import UserError, run_cli
 if TYPE_CHECKING:
     from hil.measure import Measurer
     from tfsparse.run_folder import Record, RunFolder, Settings
+    from tfsparse.space import DesignSpace
     from tfsparse.workers import Workers
     from tfsparse_datasets import Dataset
 
@@ -43,6 +44,9 @@ FINAL_SEEDS = 3
 POLISHED = 3
 
 DEFAULT_TARGET = "emulator"
+
+# With fewer a phase of training is hardly a step.
+LEAST_IMAGES = 1000
 
 _PACKAGES = ("tfsparse", "tensorflow", "keras", "keras-tuner", "ai-edge-litert", "numpy", "scipy", "moocore")
 
@@ -70,6 +74,16 @@ def parser() -> argparse.ArgumentParser:
         "--trials", type=int, metavar="N", help=f"trained trials, {DEFAULT_TRIALS} if --minutes is not given"
     )
     one.add_argument("--minutes", type=float, metavar="M", help="end after so many minutes of searching")
+    one.add_argument(
+        "--images", type=int, metavar="N", help="training images that a candidate is shown at first (60,000)"
+    )
+    one.add_argument(
+        "--start",
+        type=Path,
+        nargs="+",
+        metavar="C",
+        help="candidates to try first: JSON files of one each, or run folders, whose survivors are meant",
+    )
     one.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same proposals (0)")
     one.add_argument(
         "--target",
@@ -108,6 +122,8 @@ class Options:
     by_rows: bool
     trials: int | None
     minutes: float | None
+    images: int | None
+    start: tuple[Path, ...]
     seed: int | None
     target: str | None
     workers: int | None
@@ -124,6 +140,8 @@ class Options:
             raise UserError(f"--trials {given.trials}: give at least 1")
         if given.minutes is not None and not given.minutes > 0:
             raise UserError(f"--minutes {given.minutes:g}: give more than 0")
+        if given.images is not None and given.images < LEAST_IMAGES:
+            raise UserError(f"--images {given.images}: give at least {LEAST_IMAGES}")
         if given.seed is not None and given.seed < 0:
             raise UserError(f"--seed {given.seed}: give 0 or more")
         if given.workers is not None and given.workers < 1:
@@ -149,6 +167,8 @@ class Options:
             by_rows=given.by_rows,
             trials=given.trials,
             minutes=given.minutes,
+            images=given.images,
+            start=tuple(given.start or ()),
             seed=given.seed,
             target=given.target,
             workers=given.workers,
@@ -201,6 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings | None) -> Settings:
     """The run's settings; where it is resumed they must be the earlier ones, but for the trials."""
     from tfsparse.run_folder import Settings
+    from tfsparse.rung import RUNG_SAMPLES
 
     budgets = options.budgets
     trials, minutes, target = options.trials, options.minutes, options.target
@@ -232,10 +253,19 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
         data_note=dataset.note,
         board=_board(target or DEFAULT_TARGET, away=options.address is not None),
         by_rows=options.by_rows or (earlier is not None and earlier.by_rows),
+        images=options.images or (earlier.images if earlier else RUNG_SAMPLES),
     )
+    if options.start:
+        from tfsparse.start import start_candidates
+
+        settings = replace(settings, start=start_candidates(options.start, _space(settings)))
+    elif earlier is not None:
+        settings = replace(settings, start=earlier.start)
     if earlier is not None:
         for name in Settings.IDENTITY:
             before, now = getattr(earlier, name), getattr(settings, name)
+            if name == "start" and before != now:
+                raise UserError(f"{options.out} was begun with other candidates: resume it without --start")
             if before != now:
                 raise UserError(
                     f"{options.out} was begun with {name} {before}, not {now}: "
@@ -243,6 +273,14 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
                 )
         settings = replace(settings, started=earlier.started)
     return settings
+
+
+def _space(settings: Settings) -> DesignSpace:
+    """The run's design space, under its budgets and what its chip has."""
+    from tfsparse.space import DesignSpace
+
+    hard = settings.budgets.tighter(_chip(settings))
+    return DesignSpace(settings.data_shape, settings.classes, hard, by_rows=settings.by_rows)
 
 
 def _board(target: str, away: bool) -> str:
@@ -349,18 +387,23 @@ def _workshop(settings: Settings, options: Options, dataset: Dataset) -> Iterato
     from hil.pool import open_measurer
     from tfsparse.workers import Inline
 
+    images = settings.images
     if options.address is not None or (options.workers or 1) > 1:
         from tfsparse.cluster import RayCluster
 
         with RayCluster(options.workers, options.address, target=settings.target, by_rows=settings.by_rows) as cluster:
-            yield Workshop(cluster.measurer(), lambda cache: cluster.workers(evaluator, dataset, cache=cache))
+            yield Workshop(
+                cluster.measurer(), lambda cache: cluster.workers(evaluator, dataset, cache=cache, images=images)
+            )
         return
     # Not in the run folder: what a kill leaves behind here is no one's.
     with (
         tempfile.TemporaryDirectory(prefix="tfsparse-") as workdir,
         open_measurer(settings.target, "sparse", Path(workdir), upload=True, by_rows=settings.by_rows) as measurer,
     ):
-        yield Workshop(measurer, lambda cache: Inline(evaluator(dataset, measurer=measurer, cache=cache)))
+        yield Workshop(
+            measurer, lambda cache: Inline(evaluator(dataset, measurer=measurer, cache=cache, images=images))
+        )
 
 
 def _check_target(settings: Settings, measurer: Measurer) -> None:
@@ -387,14 +430,14 @@ def _check_target(settings: Settings, measurer: Measurer) -> None:
             )
 
 
-def evaluator(dataset: Dataset, *, measurer: Measurer, cache: Path) -> Callable[..., Any]:
-    """The real evaluation (`job.Evaluate`): trains, and measures on the target."""
+def evaluator(dataset: Dataset, *, measurer: Measurer, cache: Path, images: int) -> Callable[..., Any]:
+    """The real evaluation (`job.Evaluate`): trains, a rung of 1 on so many images, and measures on the target."""
     import_tensorflow_quietly()
-    from tfsparse.train import Rung
+    from tfsparse.rung import Rung
     from tfsparse.trial import evaluate
 
     def judge(candidate, *, rung: float, **keywords):
-        return evaluate(candidate, dataset, rung=Rung.of(rung), measurer=measurer, cache=cache, **keywords)
+        return evaluate(candidate, dataset, rung=Rung.of(rung, images), measurer=measurer, cache=cache, **keywords)
 
     return judge
 
@@ -403,13 +446,11 @@ def search(folder: RunFolder, workers: Workers, console, interrupts: Interrupts 
     """Run trials until the settings' trials or minutes are reached, each on disk before the oracle hears of it."""
     from tfsparse.display import Status, display_for
     from tfsparse.oracle import Goal, SparseOracle, SparseTuner
-    from tfsparse.space import DesignSpace
 
     settings = folder.settings
-    hard = settings.budgets.tighter(_chip(settings))
-    space = DesignSpace(settings.data_shape, settings.classes, hard, by_rows=settings.by_rows)
     seconds = None if settings.minutes is None else 60 * settings.minutes
-    oracle = SparseOracle(space, settings.budgets, Goal(settings.trials, seconds), settings.seed)
+    goal = Goal(settings.trials, seconds)
+    oracle = SparseOracle(_space(settings), settings.budgets, goal, settings.seed, first=settings.start)
     oracle.restore(folder.records)
     status = Status(folder, settings.trials, seconds, lambda: oracle.elapsed)
     hold = (interrupts or Interrupts()).held

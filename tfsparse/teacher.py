@@ -17,7 +17,8 @@ import numpy as np
 from tfsparse.build import inference_model
 from tfsparse.candidate import Block, Candidate, Layer, Training
 from tfsparse.network import network_of
-from tfsparse.train import Rung, train
+from tfsparse.rung import Rung
+from tfsparse.train import train
 from tfsparse_datasets import Dataset
 
 TEACHER = Candidate(

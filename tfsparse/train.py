@@ -31,14 +31,8 @@ from tfsparse.layers import (
 )
 from tfsparse.network import Network
 from tfsparse.rewrite import OpWeights, compact
+from tfsparse.rung import Rung
 from tfsparse.schedule import Schedule
-
-# A rung of length 1 shows this many training images, whatever the data set's size: trials cost about the same on all.
-RUNG_SAMPLES = 60_000
-# Large networks are shown fewer, so that one of them does not cost what ten small ones do: so many
-# multiply-accumulates forward for each length of rung, but never less than a sixth of the images.
-RUNG_MACS = 6e9
-LEAST_SHARE = 1 / 6
 
 # The phases of each kind of pruning, and what share of the images is seen in them.
 PHASES = {
@@ -73,27 +67,6 @@ class TrainingStopped(Exception):
     def __init__(self, fraction: float):
         super().__init__(f"stopped after {100 * fraction:.0f} % of its training")
         self.fraction = fraction
-
-
-@dataclass(frozen=True)
-class Rung:
-    """How long a candidate is trained: `samples` training images where its `epochs` knob is 1; `whole`: however large
-    the network is."""
-
-    samples: int
-    whole: bool = False
-
-    @classmethod
-    def of(cls, length: float) -> Rung:
-        """A rung of `length` times the shortest."""
-        return cls(round(RUNG_SAMPLES * length))
-
-    def affordable(self, macs: int) -> Rung:
-        """The same for a network of so many multiply-accumulates: shorter where that would take too long."""
-        if self.whole:
-            return self
-        share = RUNG_MACS / RUNG_SAMPLES / macs
-        return Rung(round(self.samples * min(1.0, max(share, LEAST_SHARE))))
 
 
 @dataclass(frozen=True)

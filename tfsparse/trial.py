@@ -18,9 +18,10 @@ from tfsparse.convert import CALIBRATION_IMAGES, to_int8
 from tfsparse.fit import TrainingDiverged
 from tfsparse.inherit import TrainedWeights
 from tfsparse.network import Infeasible, network_of
+from tfsparse.rung import Rung
 from tfsparse.sensor import model_images
 from tfsparse.teacher import teacher_logits
-from tfsparse.train import Inheritance, Rung, Watch, train
+from tfsparse.train import Inheritance, Watch, train
 from tfsparse_datasets import Dataset
 
 # The target is given this many images of the validation part; its outputs must equal the reference's.
