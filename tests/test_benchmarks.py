@@ -9,10 +9,10 @@ import pytest
 from scipy.optimize import approx_fprime
 
 import support.repository  # noqa: F401
-from benchmarks import cells, early_stopping
+from benchmarks import cells, early_stopping, problems
 from benchmarks import search as search_benchmark
 from benchmarks.digits_table import TABLE, Row, read_table
-from benchmarks.keras_tuner_oracle import ExactGradients
+from benchmarks.optimisers.keras_tuner_oracle import ExactGradients
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def rows() -> list[Row]:
 
 def test_the_table_holds_enough_candidates_that_the_space_allows(rows):
     assert len({row.candidate for row in rows}) >= 400
-    assert all(search_benchmark.SPACE.refusal(row.candidate) is None for row in rows[::20])
+    assert all(problems.SPACE.refusal(row.candidate) is None for row in rows[::20])
     assert all(row.objectives.flash > 500 and row.instructions > 0 and len(row.curve) >= 5 for row in rows)
     repeated = [row for row in rows if row.draw == "repeat"]
     firsts = {row.candidate: row for row in reversed(rows) if row.draw != "repeat"}
@@ -38,7 +38,7 @@ def test_rows_are_written_as_they_are_read(rows):
 
 @pytest.mark.parametrize("method", search_benchmark.METHODS)
 def test_every_method_searches_the_table(method):
-    (problem,) = search_benchmark.problems(["table"])
+    (problem,) = problems.problems(["table"])
     trials = 8
     curve = search_benchmark.run(problem, method, trials, seed=0)
     assert len(curve) == trials and all(0 <= one <= 1 + 1e-9 for one in curve)
@@ -79,6 +79,17 @@ def test_comments_change_no_fingerprint(tmp_path):
     assert same and cells.fingerprint([one]) != cells.fingerprint([other])
 
 
+def test_a_searchs_result_hangs_on_its_own_optimiser_only():
+    modules = {method: {one.name for one in search_benchmark.files(method)} for method in search_benchmark.METHODS}
+    assert all(one.exists() for method in search_benchmark.METHODS for one in search_benchmark.files(method))
+    shared = set.intersection(*modules.values())
+    assert {"problems.py", "space.py", "digits_table.csv"} <= shared
+    own = {method: files - shared for method, files in modules.items()}
+    assert own["random"] == {"random_search.py"} and own["nsga2"] == own["motpe"] == {"optuna_samplers.py"}
+    assert own["keras-tuner"] == {"keras_tuner_bayesian.py", "keras_tuner_oracle.py"}
+    assert own["ours"] >= {"ours.py", "proposals.py", "surrogate.py"}
+
+
 def test_keras_tuners_bound_has_its_value_and_gradient():
     """Against scikit-learn's prediction and finite differences."""
     rng = np.random.default_rng(0)
@@ -90,6 +101,65 @@ def test_keras_tuners_bound_has_its_value_and_gradient():
     mean, deviation = oracle.gpr.predict(at[None], return_std=True)
     assert np.isclose(value, mean[0] - oracle.beta * deviation[0])
     np.testing.assert_allclose(gradient, approx_fprime(at, lambda x: oracle.bound(x)[0], 1e-7), rtol=1e-3, atol=1e-4)
+
+
+def test_keras_tuner_proposes_the_same_with_exact_gradients():
+    """The values of every trial, against Keras Tuner's own oracle on a small conditional space."""
+
+    def searched(kind) -> list[list[float]]:
+        space = keras_tuner.HyperParameters()
+        space.Float("rate", 1e-3, 1.0, sampling="log")
+        space.Choice("kind", ["a", "b"])
+        with space.conditional_scope("kind", ["b"]):
+            space.Int("width", 1, 64)
+        oracle = kind(
+            objective=keras_tuner.Objective("score", "min"), num_initial_points=4, hyperparameters=space, seed=2
+        )
+        oracle.verbose = 0
+        oracle.save = oracle._save_trial = lambda *arguments: None
+        found = []
+        for _ in range(8):
+            trial = oracle.create_trial("tuner")
+            values = trial.hyperparameters.values
+            width = values["width"] if values["kind"] == "b" else 20
+            score = np.log10(values["rate"]) ** 2 + abs(np.log(width / 9)) - (values["kind"] == "b")
+            oracle.update_trial(trial.trial_id, {"score": float(score)})
+            trial.status = "COMPLETED"
+            oracle.end_trial(trial)
+            found.append([np.log(values["rate"]), values["kind"] == "b", np.log(width)])
+        return found
+
+    plain = searched(keras_tuner.oracles.BayesianOptimizationOracle)
+    np.testing.assert_allclose(searched(ExactGradients), plain, atol=1e-3)
+
+
+def test_keras_tuner_learns_from_what_is_refused():
+    """Half of a line is refused; without learning it, the bound stays least there."""
+    space = keras_tuner.HyperParameters()
+    space.Float("x", 0.0, 1.0)
+    oracle = ExactGradients(
+        objective=keras_tuner.Objective("score", "min"),
+        max_trials=14,
+        num_initial_points=3,
+        hyperparameters=space,
+        seed=1,
+    )
+    oracle.verbose = 0
+    oracle.save = oracle._save_trial = lambda *arguments: None
+    refused = []
+    for _ in range(14):
+        trial = oracle.create_trial("tuner")
+        x = trial.hyperparameters.values["x"]
+        refused.append(x > 0.5)
+        if x > 0.5:
+            trial.status = "INVALID"
+        else:
+            oracle.update_trial(trial.trial_id, {"score": -x})
+            trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    assert any(refused) and sum(refused[-6:]) <= 3
+    best = max(trial.hyperparameters.values["x"] for trial in oracle.trials.values() if trial.status == "COMPLETED")
+    assert 0.4 < best <= 0.5
 
 
 def test_stopping_is_replayed(rows, capsys):

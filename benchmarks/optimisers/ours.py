@@ -1,0 +1,39 @@
+"""The search's own proposer."""
+
+from __future__ import annotations
+
+from benchmarks.optimisers import Method
+from benchmarks.problems import SPACE, Problem, Table
+from tfsparse.candidate import Candidate
+from tfsparse.proposals import Observation, Proposal, Proposer, start_trials
+
+
+def ours(problem: Problem, trials: int, seed: int) -> Method:
+    """The search's own proposer."""
+    proposer = Proposer(SPACE, problem.budgets, seed) if not isinstance(problem, Table) else _Rows(problem, seed)
+    observed: list[Observation] = []
+    known: set[Candidate] = set()
+    while True:
+        number = len(observed)
+        proposal = proposer.propose(number, number / trials, start_trials(trials), observed, known)
+        _, objectives = yield proposal.candidate
+        known.add(proposal.candidate)
+        observed.append(Observation(number, proposal.candidate, 1.0, objectives))
+
+
+class _Rows(Proposer):
+    """The proposer with the table's unseen rows for a pool."""
+
+    def __init__(self, table: Table, seed: int):
+        super().__init__(SPACE, table.budgets, seed)
+        self._candidates = table.candidates
+
+    def _pool(self, stage, succeeded, known, rng):
+        return [Proposal(one, stage.name, 1.0) for one in self._candidates if one not in known]
+
+    def _morphs(self, proposal, rng):
+        return []
+
+    def _quasi_random(self, known, rng):
+        left = [one for one in self._candidates if one not in known]
+        return left[int(rng.integers(len(left)))]
