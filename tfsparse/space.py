@@ -63,7 +63,7 @@ _ERROR_BY_MACS = -0.15
 _ERROR_BY_VECTOR = -0.1
 _ERROR_BY_NARROWEST = -0.15
 
-_BLOCKS_PRIOR = (2, 4, 3, 1, 1, 1)
+_BLOCKS_PRIOR = (4, 8, 6, 2, 2, 1, 1)
 _BITS_PRIOR = {3: 1, 4: 3, 6: 1, 8: 3}
 _FRACTIONS = (0.125, 0.25, 0.375, 0.5, 0.75)
 _DISTILLATIONS = (0.0, 0.3, 0.6, 0.9)
@@ -338,15 +338,24 @@ class DesignSpace:
 
     def contains(self, candidate: Candidate) -> bool:
         """Whether the candidate is in the space, in its canonical form."""
-        if not 1 <= len(candidate.blocks) <= self.max_blocks or len(candidate.dense) > MAX_DENSE:
-            return False
+        return self.outside(candidate) is None
+
+    def outside(self, candidate: Candidate) -> str | None:
+        """What of the candidate the space has not; None where it has all of it."""
+        if not 1 <= len(candidate.blocks) <= self.max_blocks:
+            return f"it has {len(candidate.blocks)} blocks, and 1 to {self.max_blocks} are allowed"
         if not all(1 <= len(block.layers) <= MAX_LAYERS for block in candidate.blocks):
-            return False
+            return f"a block has 1 to {MAX_LAYERS} layers"
+        if len(candidate.dense) > MAX_DENSE:
+            return f"it has {len(candidate.dense)} hidden dense layers, and {MAX_DENSE} are allowed"
         values = self.values(candidate)
         existing = {parameter.name for parameter in self.parameters if parameter.exists(values)}
-        if existing != set(values) or not all(self.parameter(name).holds(value) for name, value in values.items()):
-            return False
-        return self.canonical(candidate) == candidate
+        wrong = [name for name in values if name not in existing or not self.parameter(name).holds(values[name])]
+        if wrong:
+            return ", ".join(f"{name} is {values[name]}" for name in wrong)
+        if existing != set(values) or self.canonical(candidate) != candidate:
+            return "it is not in its canonical form"
+        return None
 
     # What a candidate needs by its shapes alone
 
