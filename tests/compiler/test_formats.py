@@ -30,7 +30,7 @@ def check(target: Host | Core, work: Path, tflites: dict[str, bytes], models: li
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 @pytest.mark.parametrize("name", FORMATS)
 def test_exact(name: str, target: Host | Core, tmp_path: Path) -> None:
-    """With both kernels of convolutions on streams: "size" has the one, "speed" the other."""
+    """With all kernels of convolutions on streams: "size" has the small one, "speed" lists of taps for many weights."""
     if reason := target.missing():
         pytest.skip(reason)
     cases = list(itertools.product(KINDS, ("size", "speed")))

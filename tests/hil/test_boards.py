@@ -66,8 +66,8 @@ def test_a_digits_model_runs_bit_exactly(name, digits_tflite, measurer, tmp_path
     assert found.ram_total <= load_board(name).ram_size
     assert found.ram_total < 3000
     assert (found.payload, found.arena, found.macs) == (here.payload, here.arena, here.macs)
-    # Cortex-M3 lacks the DSP extension that dense kernels use on -M4; -M0 knows still fewer instructions.
-    most = 1.2 if name == "stm32vldiscovery" else 2.5
+    # Cortex-M3 lacks the DSP extension that dense kernels use on -M4; -M0 knows still fewer instructions: no division.
+    most = 1.2 if name == "stm32vldiscovery" else 3
     assert here.instructions <= found.instructions < most * here.instructions
 
 
