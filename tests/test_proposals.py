@@ -97,6 +97,18 @@ def test_tight_budgets_still_find_a_start():
     assert len({one.candidate for one in proposals}) == 6
 
 
+def test_a_search_begins_with_candidates_that_may_well_meet_the_budgets():
+    budgets = Budgets(flash=4096, ram=2048)
+    space = DesignSpace((28, 28, 1), 10, budgets)
+    proposer, known = Proposer(space, budgets, 0), []
+    for trial in range(6):
+        known.append(proposer.propose(trial, 0.0, 6, [], set(known)).candidate)
+    assert (np.exp(space.guesses(known)[:, 1:]) <= (4096, 2048)).all()
+    # Where nothing is said all candidates are as good.
+    free = Proposer(SPACE, Budgets(), 0)
+    assert free._likely == free._spread
+
+
 def test_an_exhausted_space_says_so():
     nothing = DesignSpace((12, 12, 1), 10, Budgets(ram=10))
     with pytest.raises(SpaceExhausted):

@@ -163,8 +163,16 @@ class Proposer:
         candidates = dict.fromkeys(self.space.at(point) for point in self._points)
         return [candidate for candidate in candidates if self.space.refusal(candidate) is None]
 
+    @cached_property
+    def _likely(self) -> list[Candidate]:
+        """The same, first those whose shapes let expect that they meet the budgets: what is turned away by no proof may
+        yet be far too big, and would be trained for nothing."""
+        limits = [np.inf if limit is None else np.log(limit) for limit in (self.budgets.flash, self.budgets.ram)]
+        fits = (self.space.guesses(self._spread)[:, 1:] <= limits).all(axis=1)
+        return [self._spread[i] for i in np.argsort(~fits, kind="stable")]
+
     def _quasi_random(self, known: Collection[Candidate], rng: np.random.Generator) -> Candidate:
-        for candidate in self._spread:
+        for candidate in self._likely:
             if candidate not in known:
                 return candidate
         # Tight budgets refuse nearly everything that is drawn at random: walk from candidates that do fit.
