@@ -21,7 +21,7 @@ from typing import Any
 
 from results.methods import METHODS
 from results.records import load_records, save_lines
-from results.table import RESULTS, load_data
+from results.table import RESULTS, data_words, load_data
 from tfsparse.errors import UserError, run_cli
 
 BASELINES = RESULTS / "baselines.json"
@@ -143,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _command(options: argparse.Namespace, cell: str) -> str:
     words = ["python", "-m", "results.baselines", "--cells", cell]
-    return shlex.join([*words, *["--all-images"] * options.all_images]) + " --data-dir DATA" * (cell[:6] != "digits")
+    return shlex.join([*words, *["--all-images"] * options.all_images, *data_words(cell.rpartition("/")[0])])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from results.table import ROWS, TABLE, TRAINED_ON_VALIDATION, WHOLE, load_data
+from results.table import ROWS, TABLE, TRAINED_ON_VALIDATION, WHOLE, data_words, load_data
 from tfsparse.errors import run_cli
 from tfsparse.start import candidate_in
 
@@ -157,7 +157,7 @@ def command(options) -> str:
     words += ["--seeds", *map(str, options.seeds)]
     words += ["--teacher-images", str(options.teacher_images)] if options.teacher_images else []
     words += ["--with-validation"] if options.with_validation else []
-    return shlex.join([*words, *(["--by-rows"] if options.by_rows else []), "--data-dir", "DATA"])
+    return shlex.join([*words, *(["--by-rows"] if options.by_rows else []), *data_words(options.dataset)])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from results.claims import HEAD, Verdicts
 from results.published import KINDS, SURE, UNCHECKED, Published
 from results.sections import PICTURE, Finding, Section, sections
 from results.table import ROWS, Entry
@@ -71,7 +72,11 @@ python -m results.page                                # these pages
 
 
 def readme(
-    parts: Sequence[Section], runs: Sequence[dict[str, Any]], others: Sequence[Finding], entries: Sequence[Entry]
+    parts: Sequence[Section],
+    runs: Sequence[dict[str, Any]],
+    others: Sequence[Finding],
+    entries: Sequence[Entry],
+    verdicts: Verdicts | None = None,
 ) -> str:
     """results/README.md."""
     lines = [
@@ -88,13 +93,7 @@ def readme(
         if section.notes:
             lines += [f"Data: {'; '.join(section.notes)}.", ""]
         if section.dataset == "curet" and not section.entries:
-            lines += [
-                "No copy of CUReT could be had here, so there is no figure of ours; its loader is tested, and",
-                "",
-            ]
-            lines[-2] = (
-                "No copy of CUReT could be had here: there is no figure of ours. Its loader and its download are there."
-            )
+            lines += [NO_CURET, ""]
         if section.entries:
             head = ["network", "test % ", "val % ", *(f"`{name}` " for name, _ in OUR_COLUMNS), "fed"]
             rows = [[f"[{entry.name}]({entry.tflite})", *our_cells(entry)] for entry in best_first(section.entries)]
@@ -145,6 +144,9 @@ def readme(
     if runs:
         lines += ["## What was searched, for how long, on what", ""]
         lines += [*_table(RUN_HEAD, (run_cells(run, code="`{}`") for run in runs)), ""]
+    if verdicts:
+        lines += ["## What the paper claims, shown or refuted", "", verdicts.how, ""]
+        lines += [*_table(HEAD, ((claim, f"**{verdict}**", words) for claim, verdict, words in verdicts.rows)), ""]
     if others:
         lines += ["## What the benchmarks found", ""]
         for finding in others:

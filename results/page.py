@@ -2,8 +2,9 @@
 
     python -m results.page [--headline]
 
-Everything comes from the files beside it: table.json (results.final, results.digits), baselines.json
-(results.baselines), published.json (others' figures), runs.json (results.runs), and whatever the benchmarks left.
+Everything comes from the files beside it: table.json (results.final), baselines.json (results.baselines),
+published.json (others' figures), runs.json (results.runs), claims.json (benchmarks.claims), and whatever other
+benchmarks left.
 `--headline` only prints the Markdown table for the project's README.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from results.baselines import load_baselines
+from results.claims import HEAD, Verdicts, load_verdicts
 from results.markdown import (
     AGAIN,
     HOW,
@@ -40,7 +42,11 @@ from tfsparse.errors import UserError, run_cli
 
 
 def page(
-    parts: Sequence[Section], runs: Sequence[dict[str, Any]], others: Sequence[Finding], folder: Path = RESULTS
+    parts: Sequence[Section],
+    runs: Sequence[dict[str, Any]],
+    others: Sequence[Finding],
+    folder: Path = RESULTS,
+    verdicts: Verdicts | None = None,
 ) -> str:
     """results/index.html: one file, no network."""
     import base64
@@ -97,6 +103,8 @@ def page(
         runs=runs,
         run_head=RUN_HEAD,
         run_cells=run_cells,
+        claim_head=HEAD,
+        verdicts=verdicts,
         others=others,
         pictures=pictures,
     )
@@ -117,7 +125,11 @@ def write(folder: Path = RESULTS) -> list[Path]:
     entries, published = load_table(folder / "table.json"), load_published(folder / "published.json")
     parts = sections(entries, load_baselines(folder / "baselines.json"), published)
     runs, others = load_runs(folder / "runs.json"), findings(folder)
-    texts = {"README.md": readme(parts, runs, others, entries), "index.html": page(parts, runs, others, folder)}
+    verdicts = load_verdicts(folder / "claims.json")
+    texts = {
+        "README.md": readme(parts, runs, others, entries, verdicts),
+        "index.html": page(parts, runs, others, folder, verdicts),
+    }
     paths = []
     for name, text in texts.items():
         paths.append(folder / name)

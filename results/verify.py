@@ -195,7 +195,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(f"{options.table} has no entry {', '.join(unknown)}; it has: " + _names(entries))
     chosen = [entry for entry in entries if not options.names or entry.name in options.names]
     if not chosen:
-        raise UserError(f"{options.table} has no entries yet; make one: python -m results.digits")
+        make = "python -m results.final digits-small results/models/digits-small.json --dataset digits"
+        raise UserError(f"{options.table} has no entries yet; make one: {make}")
 
     from rich.console import Console
 

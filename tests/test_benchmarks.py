@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import approx_fprime
 
 import support.repository  # noqa: F401
-from benchmarks import cells, claims, early_stopping, problems
+from benchmarks import cells, early_stopping, problems
 from benchmarks import search as search_benchmark
 from benchmarks.digits_table import TABLE, Row, read_table
 from benchmarks.optimisers.keras_tuner_oracle import ExactGradients
@@ -57,25 +57,6 @@ def test_the_ratio_is_of_trials_to_the_best_peers_median():
     result = search_benchmark.Result(curves, 4)
     assert result.best_peer("p") == ("a", 0.5)
     assert result.ratios("p") == [0.5, search_benchmark.NEVER]
-
-
-def test_a_counted_winner_loses_where_the_count_misleads():
-    """Of equally good candidates non-zero weights order flash the wrong way round, and memory orders RAM right."""
-    many = 20
-    table = {
-        "error": np.full(many, 0.1),
-        "nnz": np.arange(1.0, many + 1),
-        "flash": 2000.0 - np.arange(many),
-        "memory": np.arange(1.0, many + 1),
-        "ram": 500.0 + np.arange(many),
-        "edges": np.arange(1.0, many + 1),
-        "instructions": np.arange(7.0, many + 7),
-    }
-    found = claims.counted(table, np.random.default_rng(0))
-    assert found["nnz on flash: loses"] == 1 and found["nnz on flash: excess"] > 0
-    assert found["memory on ram: loses"] == found["edges on instructions: loses"] == 0
-    told = claims.predicts(table | {"error": table["nnz"]}, np.random.default_rng(0))
-    assert np.isclose(told["nnz with flash"], -1) and np.isclose(told["nnz with error"], 1)
 
 
 def test_results_of_runs_are_kept_and_a_torn_line_is_not(tmp_path):

@@ -15,7 +15,8 @@ from tfsparse.space import DesignSpace
 
 GREY = DesignSpace((28, 28, 1), classes=10)
 COLOUR = DesignSpace((32, 32, 3), classes=2)
-spaces = st.sampled_from([GREY, COLOUR])
+SPARSE = DesignSpace((28, 28, 1), classes=10, prunings=("structured",))
+spaces = st.sampled_from([GREY, COLOUR, SPARSE])
 seeds = st.integers(0, 2**32 - 1)
 quick = settings(max_examples=150, deadline=None)
 
@@ -92,6 +93,19 @@ def test_candidates_that_mean_the_same_are_one():
     assert same != plain
     assert GREY.canonical(same) == plain
     assert not GREY.contains(same)
+
+
+def test_a_space_of_some_kinds_of_pruning_holds_no_others():
+    assert SPARSE.dimensions == GREY.dimensions
+    dense = DesignSpace((28, 28, 1), classes=10, prunings=("none",))
+    for space, kind in ((SPARSE, "structured"), (dense, "none")):
+        candidate = space.at([0.3] * space.dimensions)
+        assert candidate.training.pruning == kind and space.smallest.training.pruning == kind
+        # But for that it is the candidate that the whole space has there.
+        whole = GREY.at([0.3] * GREY.dimensions)
+        assert candidate.architecture == whole.architecture
+        assert not dense.contains(space.canonical(replace(candidate, training=Training(pruning="structured"))))
+        assert neighbour(space, candidate, np.random.default_rng(0), ["training pruning"]) is None
 
 
 def test_candidates_outside_the_ranges_are_not_in_the_space():

@@ -48,7 +48,7 @@ def test_what_cannot_be_tried_is_said(tmp_path):
     with pytest.raises(UserError, match="cannot read the candidate"):
         start_candidates([tmp_path / "none.json"], SPACE)
     wide = replace(SMALL, blocks=(Block((Layer("plain", 1000, 3),)),))
-    with pytest.raises(UserError, match="outside the design space"):
+    with pytest.raises(UserError, match=r"outside the design space .block1/layer1/filters is 1000"):
         start_candidates([_file(tmp_path, wide)], SPACE)
     with pytest.raises(UserError, match="more room"):
         start_candidates([_file(tmp_path, SMALL)], DesignSpace(SPACE.input_shape, SPACE.classes, Budgets(ram=10)))

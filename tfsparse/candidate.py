@@ -25,7 +25,7 @@ WEIGHT_BITS = (3, 4, 6, 8)
 FULL_BITS = 8
 """What int8 has anyway: nothing is rounded in training."""
 
-MAX_BLOCKS = 6
+MAX_BLOCKS = 7
 MAX_LAYERS = 3
 MAX_DENSE = 2
 

@@ -63,7 +63,7 @@ _ERROR_BY_MACS = -0.15
 _ERROR_BY_VECTOR = -0.1
 _ERROR_BY_NARROWEST = -0.15
 
-_BLOCKS_PRIOR = (2, 4, 3, 1, 1, 1)
+_BLOCKS_PRIOR = (2, 4, 3, 1, 1, 1, 1)
 _BITS_PRIOR = {3: 1, 4: 3, 6: 1, 8: 3}
 _FRACTIONS = (0.125, 0.25, 0.375, 0.5, 0.75)
 _DISTILLATIONS = (0.0, 0.3, 0.6, 0.9)
@@ -165,8 +165,8 @@ class Encoded:
 class DesignSpace:
     """Every candidate for images of `input_shape` (height, width, channels) and a number of classes.
 
-    Candidates have up to `max_blocks` blocks, and weights of any of these `weight_bits` (where it is one, that is no
-    axis of the space).
+    Candidates have up to `max_blocks` blocks, weights of any of these `weight_bits` (where it is one, that is no axis
+    of the space), and any of these kinds of pruning.
     `budgets` are hard: `refusal` turns away a candidate that cannot meet them by its shapes alone. `by_rows`: the image
     is fed to it row by row.
     """
@@ -181,6 +181,7 @@ class DesignSpace:
         by_rows: bool = False,
         max_blocks: int = MAX_BLOCKS,
         weight_bits: tuple[int, ...] = WEIGHT_BITS,
+        prunings: tuple[str, ...] = PRUNINGS,
     ):
         self.input_shape = tuple(int(size) for size in input_shape)
         self.classes = int(classes)
@@ -188,7 +189,7 @@ class DesignSpace:
         self.max_macs = max_macs
         self.by_rows = by_rows
         self.max_blocks = max_blocks
-        self.parameters = tuple(_parameters(self.input_shape[-1] == 3, max_blocks, tuple(weight_bits)))
+        self.parameters = tuple(_parameters(self.input_shape[-1] == 3, max_blocks, tuple(weight_bits), tuple(prunings)))
         self._index = {parameter.name: i for i, parameter in enumerate(self.parameters)}
         self._judged: dict[Candidate, tuple[Network | None, str | None]] = {}
         self._rows: dict[Candidate, tuple[np.ndarray, np.ndarray]] = {}
@@ -337,15 +338,24 @@ class DesignSpace:
 
     def contains(self, candidate: Candidate) -> bool:
         """Whether the candidate is in the space, in its canonical form."""
-        if not 1 <= len(candidate.blocks) <= self.max_blocks or len(candidate.dense) > MAX_DENSE:
-            return False
+        return self.outside(candidate) is None
+
+    def outside(self, candidate: Candidate) -> str | None:
+        """What of the candidate the space has not; None where it has all of it."""
+        if not 1 <= len(candidate.blocks) <= self.max_blocks:
+            return f"it has {len(candidate.blocks)} blocks, and 1 to {self.max_blocks} are allowed"
         if not all(1 <= len(block.layers) <= MAX_LAYERS for block in candidate.blocks):
-            return False
+            return f"a block has 1 to {MAX_LAYERS} layers"
+        if len(candidate.dense) > MAX_DENSE:
+            return f"it has {len(candidate.dense)} hidden dense layers, and {MAX_DENSE} are allowed"
         values = self.values(candidate)
         existing = {parameter.name for parameter in self.parameters if parameter.exists(values)}
-        if existing != set(values) or not all(self.parameter(name).holds(value) for name, value in values.items()):
-            return False
-        return self.canonical(candidate) == candidate
+        wrong = [name for name in values if name not in existing or not self.parameter(name).holds(values[name])]
+        if wrong:
+            return ", ".join(f"{name} is {values[name]}" for name in wrong)
+        if existing != set(values) or self.canonical(candidate) != candidate:
+            return "it is not in its canonical form"
+        return None
 
     # What a candidate needs by its shapes alone
 
@@ -412,7 +422,8 @@ class DesignSpace:
     def _smallest(self) -> list[tuple[int, int, Candidate]]:
         """(bytes of RAM, bytes of flash, candidate) of the candidates that are small in one way or another."""
         greys = (False, True) if self.input_shape[-1] == 3 else (False,)
-        training = Training(pruning=next((kind for kind in PRUNINGS if kind != "none"), "none"))
+        kinds = self.parameter("training/pruning").choices
+        training = Training(pruning=next((kind for kind in kinds if kind != "none"), "none"))
         found = []
         for grey, input_factor, factor, head in product(greys, (1, 2, 3, 4), (1, 2, 3), HEADS):
             block = Block((Layer("plain", 1, 1),), "stride", factor)
@@ -522,7 +533,9 @@ def _has_depthwise(candidate: Candidate) -> bool:
     return any(layer.convolution == "separable" for block in candidate.blocks for layer in block.layers)
 
 
-def _parameters(colour: bool, max_blocks: int, weight_bits: tuple[int, ...]) -> Iterator[Parameter]:
+def _parameters(
+    colour: bool, max_blocks: int, weight_bits: tuple[int, ...], prunings: tuple[str, ...]
+) -> Iterator[Parameter]:
     """The table: names, ranges, conditions and priors. Parents come before the parameters that depend on them."""
     yield Parameter("blocks", "blocks", "int", 1, max_blocks, weights=_BLOCKS_PRIOR[:max_blocks])
     for b in range(1, max_blocks + 1):
@@ -575,10 +588,10 @@ def _parameters(colour: bool, max_blocks: int, weight_bits: tuple[int, ...]) -> 
         conditions=(("input_factor", (2, 3, 4)),),
     )
     yield Parameter("linear_depthwise", "linear_depthwise", "boolean")
-    yield from _training_parameters(weight_bits)
+    yield from _training_parameters(weight_bits, prunings)
 
 
-def _training_parameters(weight_bits: tuple[int, ...]) -> Iterator[Parameter]:
+def _training_parameters(weight_bits: tuple[int, ...], prunings: tuple[str, ...]) -> Iterator[Parameter]:
     yield Parameter("training/learning_rate", "learning_rate", "float", 1e-3, 0.1, log=True)
     yield Parameter("training/schedule", "schedule", "choice", choices=SCHEDULES, weights=(3, 2, 1))
     yield Parameter("training/batch_size", "batch_size", "choice", choices=(32, 64, 128), ordered=True)
@@ -586,7 +599,7 @@ def _training_parameters(weight_bits: tuple[int, ...]) -> Iterator[Parameter]:
     yield Parameter("training/dropout", "dropout", "float", 0.0, 0.5)
     yield Parameter("training/weight_decay", "weight_decay", "float", 1e-6, 1e-2, log=True)
     yield Parameter("training/augmentation", "augmentation", "float", 0.0, 1.0)
-    yield Parameter("training/pruning", "pruning", "choice", choices=PRUNINGS)
+    yield Parameter("training/pruning", "pruning", "choice", choices=prunings)
     for name, low, high, log in (
         ("kl_weight", 0.1, 10.0, True),
         ("kl_warmup", 0.1, 0.9, False),

@@ -34,8 +34,8 @@ def start_candidates(paths: Sequence[Path], space: DesignSpace) -> tuple[Candida
             found.update(dict.fromkeys(one for one in survivors if space.contains(one) and not space.refusal(one)))
             continue
         candidate = space.canonical(candidate_in(path, "give the JSON that a search writes, or a run folder"))
-        if not space.contains(candidate):
-            raise UserError(f"--start {path}: its candidate is outside the design space; leave it out, or change it")
+        if reason := space.outside(candidate):
+            raise UserError(f"--start {path} is outside the design space ({reason}): leave it out, or change it")
         if reason := space.refusal(candidate):
             raise UserError(f"--start {path}: {reason}; leave it out, or give it more room")
         found[candidate] = None

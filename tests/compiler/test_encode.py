@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from benchmarks.formats import entropy, random_weights
 from support.read_stream import read
 from tfsparse.compiler.encode import (
     FORMATS,
@@ -99,35 +100,20 @@ def test_channel_constants_take_only_the_bits_they_need() -> None:
     assert form == ChannelFormat(bias_bits=4, mantissa_bits=0, shift_bits=2, shift_base=7, bias_grows=True)
 
 
-def sparse(zeros: float, values: int = 255) -> np.ndarray:
-    """Random int8 weights [64, 1024], exactly that share of them zero, others of that many different values."""
-    rng = np.random.default_rng(0)
-    every = np.setdiff1d(np.arange(-127, 128), 0)
-    flat = rng.choice(rng.choice(every, min(values, len(every)), replace=False), 1 << 16)
-    flat[rng.permutation(flat.size)[: round(flat.size * zeros)]] = 0
-    return flat.astype(np.int8).reshape(64, 1024)
-
-
 def each(weights: np.ndarray) -> dict[str, float]:
     """Bytes for each non-zero weight in each format; constants left out."""
     return {name: size / np.count_nonzero(weights) for name, size in choices(layer_of(weights), FORMATS).sizes.items()}
 
 
-def entropy(zeros: float, bits: float) -> float:
-    """Bytes a non-zero weight of random places and values of so many bits must take."""
-    places = -(zeros * np.log2(zeros) + (1 - zeros) * np.log2(1 - zeros))
-    return (places / (1 - zeros) + bits) / 8
-
-
 @pytest.mark.parametrize("zeros", [0.5, 0.8, 0.9, 0.95])
 def test_close_to_the_entropy(zeros: float) -> None:
     """Of random weights and of those that training brought down to 16 values; the bitmap needs 2.25 bytes at 90 %."""
-    found = each(sparse(zeros))
+    found = each(random_weights(zeros))
     assert min(found.values()) < entropy(zeros, 8) * 1.02
-    assert each(sparse(zeros, values=16))["clusters"] < entropy(zeros, 4) * 1.03
+    assert each(random_weights(zeros, 16))["clusters"] < entropy(zeros, 4) * 1.03
     if zeros == 0.9:
         assert min(found.values()) < 1.6 < 1.75 < 2.2 < found["bitmap"]
-        assert each(sparse(zeros, values=16))["clusters"] < 1.1
+        assert each(random_weights(zeros, 16))["clusters"] < 1.1
 
 
 def test_values_of_few_bits_take_few_bits() -> None:

@@ -10,12 +10,14 @@ import pytest
 
 import support.repository  # noqa: F401
 from results.baselines import load_baselines
+from results.claims import load_verdicts
 from results.markdown import headline, our_cells
 from results.page import main, write
 from results.plots import MOST_BYTES, OURS_BY_ROWS, Mark, accuracy_chart, picture, shown
 from results.published import UNCHECKED, load_published
 from results.sections import sections
 from results.table import RESULTS, load_table, put_entry
+from tfsparse.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,16 @@ def folder(entry, tmp_path_factory):
         folder / "table.json",
     )
     put_entry(replace(cifar, name="cifar10-y", test_accuracy=0.8012, payload=1800), folder / "table.json")
-    (folder / "claims.json").write_text("{}")
+    claim = {"claim": "Less is more", "verdict": "not decided", "words": "0.5 <or less>", "figures": {}}
+    claims = {
+        "command": "python -m x",
+        "dataset": "digits",
+        "seeds": [0, 1, 2],
+        "trials_of_a_search": 20,
+        "error_of_use": 0.1,
+        "claims": [claim],
+    }
+    (folder / "claims.json").write_text(json.dumps(claims))
     (folder / "claims.png").write_bytes(picture([("one", [Mark(9, 0.5, "a", "ours")], [])]))
     run = {
         "dataset": "cifar10", "rule": "lt-half", "command": "python -m tfsparse.search --dataset cifar10:lt-half",
@@ -55,6 +66,7 @@ def test_the_readme_tells_of_everybody(folder):
         "| **cifar10-y** | 80.12", "| LeNet-5 (ours, baseline) |", "| uNAS (published) | 77.49 | 685 | counted | 909 |",
         "second-hand", "rule not stated", "python -m results.final --name cifar10-x", "accuracy ≥ 74.00 %",
         "90 completed, 8 stopped", "[claims.json](claims.json)", "![What the paper claims",
+        "| Less is more | **not decided** | 0.5 <or less> |", "Searches on digits with the seeds 0, 1, 2, of 20",
     ):  # fmt: skip
         assert words in text, words
     for line in text.splitlines():
@@ -66,6 +78,7 @@ def test_the_page_is_one_small_file_that_needs_no_network(folder):
     text = (folder / "index.html").read_text()
     assert len(text) < 1_000_000
     assert not re.search(r'(?:src|href)="(?:https?:)?//', text) and "<script" not in text and "@import" not in text
+    assert '<strong>not decided</strong></td><td class="text">0.5 &lt;or less&gt;</td>' in text
     assert "lossy &lt;copy&gt;" in text and "data:image/png;base64," in text
     charts = re.findall(r"<svg [^>]*aria-label=\"accuracy.*?</svg>", text, re.DOTALL)
     assert len(charts) >= 6
@@ -77,6 +90,14 @@ def test_the_page_is_one_small_file_that_needs_no_network(folder):
     assert "var(--accent)" in drawn and not re.search(r"#0[1-7]0", drawn)
     ids = re.findall(r' id="([^"]+)"', text)
     assert len(ids) == len(set(ids))
+
+
+def test_claims_that_cannot_be_read_are_a_sentence(tmp_path):
+    assert load_verdicts(tmp_path / "claims.json") is None
+    for text in ("{}", "no json", '{"claims": [{}]}'):
+        (tmp_path / "claims.json").write_text(text)
+        with pytest.raises(UserError, match=r"make it anew: python -m benchmarks\.claims"):
+            load_verdicts(tmp_path / "claims.json")
 
 
 def test_what_is_only_remembered_is_in_no_chart_and_no_headline(folder):

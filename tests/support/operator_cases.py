@@ -140,7 +140,7 @@ def _dense(rng: Random) -> bytes:
 
 def _pool(kind: str) -> Callable[[Random], bytes]:
     def case(rng: Random) -> bytes:
-        height, width, channels = int(rng.integers(1, 9)), int(rng.integers(1, 9)), int(rng.integers(1, 5))
+        height, width, channels = int(rng.integers(1, 9)), int(rng.integers(1, 9)), int(rng.integers(1, 10))
         kernel = tuple(int(rng.integers(1, min(n, 4) + 1)) for n in (height, width))
         options = _window(rng, height, width)
         model, x, make = _same_scale(rng, (1, height, width, channels))

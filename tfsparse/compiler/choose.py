@@ -5,7 +5,7 @@ of formats is tried at several prices of an instruction in bytes of flash, at wh
 the set. What wins is, by `optimize`,
 
 - "size": least flash, then fewest instructions;
-- "speed": fewest instructions, then least flash, always with the faster kernel;
+- "speed": fewest instructions, then least flash;
 - "balanced": least flash ** 4 * instructions: 10 % of flash are worth a third of the instructions.
 
 Flash is exact in the tables and measured in the code, instructions are estimated. No format puts constants into code:
@@ -37,7 +37,8 @@ _LAYER = 60  # bytes of flash, about, that a layer takes beside its tables and k
 # Bytes of machine code, gcc 12 at -Os for Cortex-M4; tests/compiler/test_choose.py measures them again.
 CODE = {
     "shared": 144,  # what all layers with weights have in common
-    "tfs_conv": 765,
+    "tfs_conv": 676,
+    "tfs_conv, inlined": 158,
     "tfs_conv_taps": 1048,
     "tfs_conv_small": 490,
     "tfs_dense_small": 140,
@@ -62,7 +63,7 @@ def _kernel(layer: Weighted, format: str, lists: bool, small: bool) -> tuple[str
         stored = ("tfs_dense_small",) if small else ("tfs_dense_dot", "tfs_dots")
         return stored if format == "dense" else ("tfs_dense",)
     if format != "dense":
-        return ("tfs_conv_taps",) if lists else ("tfs_conv",)
+        return ("tfs_conv_taps",) if lists else ("tfs_conv",) if small else ("tfs_conv", "tfs_conv, inlined")
     if small:
         return ("tfs_conv_small",)
     if layer.run == 1:
@@ -108,9 +109,9 @@ def _instructions(layer: Weighted, format: str, lists: bool, small: bool) -> flo
         return layer.rows * (100.0 * outputs + stored * (24.0 if format != "dense" else 7.0 if small else 2.5))
     w = layer.window
     pixels, blocks = w.out_height * w.out_width, w.out_height * -(-w.out_width // 16)
-    fixed = outputs * (20.0 * pixels + 250.0 * blocks)
+    fixed = outputs * (13.0 * pixels + 130.0 * blocks)
     if format == "dense" and small:
-        return fixed + pixels * (80.0 * outputs + 8.0 * stored)
+        return fixed + pixels * (87.0 * outputs + 8.0 * stored)
     if format == "dense" and layer.run == 1:  # pixels at the map's edges are slow
         return fixed + 2.5 * stored * pixels + outputs * blocks * (350.0 if w.pad_left else 40.0)
     if format == "dense":  # four taps at a time
@@ -120,8 +121,8 @@ def _instructions(layer: Weighted, format: str, lists: bool, small: bool) -> flo
     places = layer.weights.reshape(outputs, w.kernel_height, w.kernel_width, -1).any(axis=3)
     if lists:
         columns = int(places.any(axis=1).sum())
-        return fixed + stored * (4.0 * pixels + 40.0 * blocks) + columns * (120.0 * blocks + 6.0 * pixels)
-    return fixed + stored * (6.4 * pixels + 75.0 * blocks) + int(places.sum()) * 45.0 * blocks
+        return fixed + stored * (3.3 * pixels + 28.0 * blocks) + columns * (150.0 * blocks + 5.0 * pixels)
+    return fixed + stored * (6.5 * pixels + 55.0 * blocks) + int(places.sum()) * 15.0 * blocks
 
 
 def _sets(names: set[str]) -> Iterable[tuple[str, ...]]:
@@ -142,7 +143,7 @@ def choose(
 ) -> tuple[list[str], bool]:
     """The format of each layer, and whether convolutions on streams unpack their weights into lists."""
     best, least, seen = ([], False), None, set()
-    for lists in (False,) if small else (True,) if optimize == "speed" else (False, True):
+    for lists in (False,) if small else (False, True):
         speed = [
             {name: _instructions(layer, name, lists, small) for name in each.sizes}
             for layer, each in zip(layers, found, strict=True)

@@ -21,7 +21,7 @@ from tfsparse.compiler.flow import (
     tables_text,
 )
 from tfsparse.compiler.interface import functions_text, head, header_text
-from tfsparse.compiler.layers import Convolution, FullyConnected, Layer, Pool, Weighted
+from tfsparse.compiler.layers import Add, Convolution, FullyConnected, Layer, Pool, Weighted
 from tfsparse.compiler.program import Program, comment
 from tfsparse.compiler.rows import LARGEST_BLOCK, channelwise
 
@@ -104,15 +104,22 @@ def _streams(program: Program) -> list[str]:
     return ["\n".join([title, "static const uint8_t streams[] = {", *rows, "};"])]
 
 
+def _has_whole_range(program: Program) -> bool:
+    """Whether no layer with weights clamps to less than int8."""
+    layers = [layer for layer in program.network.layers if isinstance(layer, Weighted)]
+    return all((layer.lowest, layer.highest) == (-128, 127) for layer in layers)
+
+
 def _weights(layer: Weighted, program: Program) -> str:
     """Initialiser of tfs_weights. What all layers of the program have in common is left to a macro."""
     encoded, codings = program.encoded[layer.name], _codings(program)
     names = {table.role: f"{layer.name}_{table.role}" for table in encoded.tables}
-    stream = f"streams + {_stream_places(program)[layer.name]}"
+    stream = _stream_places(program)[layer.name]
     form, coding = encoded.channels, encoded.coding or Coding(8, None)
+    limits = [] if _has_whole_range(program) else [layer.lowest, layer.highest]
     fields = [
-        names.get("weights") or names.get("codebook") or "NULL", stream, layer.input_zero, layer.output_zero,
-        layer.lowest, layer.highest, form.bias_bits, form.mantissa_bits, form.shift_bits, form.shift_base,
+        names.get("weights") or names.get("codebook") or "NULL", stream, layer.input_zero, layer.output_zero, *limits,
+        form.bias_bits, form.mantissa_bits, form.shift_bits, form.shift_base,
     ]  # fmt: skip
     if codings:
         fields.append(coding.first)
@@ -153,7 +160,15 @@ def _is_dilated(program: Program) -> bool:
 
 def _dilation(layer: Convolution, program: Program) -> str:
     w = layer.window
-    return f"{w.dilation_height}, {w.dilation_width}, " if _is_dilated(program) else ""
+    return f", {w.dilation_height}, {w.dilation_width}" if _is_dilated(program) else ""
+
+
+def _is_square(program: Program) -> bool:
+    """Whether windows, strides and paddings of all convolutions are as wide as high."""
+    windows = [layer.window for layer in program.network.layers if isinstance(layer, Convolution)]
+    return all(
+        (w.kernel_height, w.stride_height, w.pad_top) == (w.kernel_width, w.stride_width, w.pad_left) for w in windows
+    )
 
 
 def _line(program: Program) -> int:
@@ -183,9 +198,9 @@ def _fields(layer: Layer, program: Program) -> str | None:
         return (
             f"{descriptors.rows(w, program.network)}{_weights(layer, program)}, {w.in_height}, {w.in_width}, "
             f"{layer.in_channels}, {w.out_height}, {w.out_width}, {layer.out_channels}, {layer.run}, "
-            f"{layer.per_group}, {w.kernel_height}, {w.kernel_width}, {w.stride_height}, {w.stride_width}, "
-            f"{_dilation(layer, program)}{w.pad_top}, {w.pad_left}"
-            f"{_block(layer, program)}{_nine(program, layer)}"
+            f"{layer.per_group}, {w.kernel_height}, {w.stride_height}, {w.pad_top}"
+            f"{'' if _is_square(program) else f', {w.kernel_width}, {w.stride_width}, {w.pad_left}'}"
+            f"{_dilation(layer, program)}{_block(layer, program)}{_nine(program, layer)}"
         )
     if isinstance(layer, FullyConnected):
         return f"{_weights(layer, program)}, {layer.rows}, {layer.weights.shape[1]}, {layer.weights.shape[0]}"
@@ -250,16 +265,22 @@ def _stream_switches(codings: Sequence[Coding]) -> list[str]:
     return switches
 
 
-def _tap_switches(program: Program, layers: Sequence[Convolution]) -> list[str]:
-    """Those of the lists of taps. A list gets about a 32nd of the memory that values take."""
+def _offset_switches(program: Program, layers: Sequence[Convolution]) -> list[str]:
+    """Those of kernels on streams, which keep offsets from the first byte of the map."""
     if not layers:
         return []
-    most = max(1, *(int(np.count_nonzero(layer.weights, axis=1).max()) for layer in layers))
-    room = max(8, min(program.plan.size // 128, _LARGEST_LIST))
     # A row may lie anywhere in the arena.
     largest = max(x.window.in_height * x.window.in_width * x.in_channels for x in layers)
-    offset = "int16_t" if max(largest, program.plan.size) <= 1 << 15 else "int32_t"
-    return [f"TFS_CONV_TAPS {min(most, room)}", f"TFS_OFFSET {offset}"]
+    far = max(largest, program.plan.size) > 1 << 15
+    switches = ["TFS_FAR", "TFS_OFFSET int32_t"] if far else ["TFS_OFFSET int16_t"]
+    if plain := [x for x in layers if kernel_of(x, program) == "tfs_conv"]:
+        switches.append(f"TFS_MOST_ROWS {max(2, *(x.window.kernel_height for x in plain))}")
+        switches.append(f"TFS_MOST_COLUMNS {max(2, *(x.window.kernel_width for x in plain))}")
+    if lists := [x for x in layers if kernel_of(x, program) == "tfs_conv_taps"]:
+        # A list gets about a 32nd of the memory that values take.
+        most = max(1, *(int(np.count_nonzero(x.weights, axis=1).max()) for x in lists))
+        switches.append(f"TFS_CONV_TAPS {min(most, max(8, min(program.plan.size // 128, _LARGEST_LIST)))}")
+    return switches
 
 
 def _switches(program: Program) -> list[str]:
@@ -268,13 +289,21 @@ def _switches(program: Program) -> list[str]:
     encoded = {layer.name: program.encoded[layer.name] for layer in layers if isinstance(layer, Weighted)}
     convolutions = [layer for layer in layers if isinstance(layer, Convolution)]
     switches = _stream_switches(_codings(program))
+    switches.append(f"TFS_BEGIN {'uint16_t' if max([0, *_stream_places(program).values()]) < 1 << 16 else 'uint32_t'}")
     if program.lists or program.optimize == "speed":
         switches.append("TFS_SPEED")
+    if not program.small:
+        switches.append("TFS_INLINED")
     if not all(_fits_short_way(*scaled) for layer in layers for scaled in _scaled_sums(layer)):
         switches.append("TFS_ANY_SCALE")
-    if encoded and all(_shifts_right(layer) for layer in layers if isinstance(layer, Weighted)):
-        switches.append("TFS_RIGHT_SHIFTS")
-    if all((layer.lowest, layer.highest) == (-128, 127) for layer in layers if isinstance(layer, Weighted)):
+    additions = [layer for layer in layers if isinstance(layer, Add)]
+    if additions and all(_fits_short_way(*scaled) for layer in additions for scaled in _scaled_sums(layer)):
+        switches.append("TFS_SHORT_ADD")
+    right = all(_shifts_right(layer) for layer in layers if isinstance(layer, Weighted))
+    switches += ["TFS_RIGHT_SHIFTS"] if encoded and right else []
+    if program.small and right and len(additions) == 1:
+        switches.append("TFS_ALWAYS_SCALE")  # a single addition's factors become numbers in the code
+    if _has_whole_range(program):
         switches.append("TFS_WHOLE_RANGE")
     if offset := max((e.channels.mantissa_offset for e in encoded.values()), default=0):
         switches.append(f"TFS_MANTISSA_OFFSET {offset}")
@@ -286,6 +315,7 @@ def _switches(program: Program) -> list[str]:
     depthwise = {layer.run == 1 for layer in stored}
     switches += [name for name, kind in (("TFS_DEPTHWISE", True), ("TFS_PLAIN_CONV", False)) if kind in depthwise]
     switches += ["TFS_DILATED"] if _is_dilated(program) else []
+    switches += ["TFS_SQUARE"] if convolutions and _is_square(program) else []
     switches += [f"TFS_LINE {_line(program)}"] if _line(program) else []
     if any(_is_grouped(layer) for layer in convolutions):
         switches.append("TFS_GROUPS")
@@ -293,8 +323,13 @@ def _switches(program: Program) -> list[str]:
         switches.append("TFS_NINE")
     if convolutions:
         switches += [f"TFS_CONV_BLOCK {max(map(conv_block, convolutions))}"] if _has_blocks(program) else []
-        switches += _tap_switches(program, [x for x in convolutions if kernel_of(x, program) == "tfs_conv_taps"])
+        on_streams = ("tfs_conv", "tfs_conv_taps")
+        switches += _offset_switches(program, [x for x in convolutions if kernel_of(x, program) in on_streams])
         switches.append(f"TFS_SIDE {'uint8_t' if max(map(_largest_side, convolutions)) < 256 else 'uint16_t'}")
+    most = [layer.channels for layer in layers if isinstance(layer, Pool) and layer.kind == "max_pool"]
+    if most and min(most) >= 4 and not program.small:
+        switches.append("TFS_FOUR_CHANNELS")
+        switches += ["TFS_AVERAGE"] if any(layer.kind == "average_pool" for layer in layers) else []
     if is_flowing(program.flow):
         switches.append(f"MODEL_LAYERS {len(layers)}")
     return [
@@ -343,10 +378,10 @@ def source_text(program: Program) -> str:
     parts = [
         head(program) + '#include "model.h"\n\n#include <stddef.h>\n#include <string.h>',
         "\n".join(_switches(program)),
+        *_streams(program),
         "\n".join(f'#include "{name}"' for name in included),
         "static int8_t arena[MODEL_ARENA_SIZE];",
         "\n".join(tables_text(program.plan)),
-        *_streams(program),
         *tables,
         functions_text(program, calls),
     ]

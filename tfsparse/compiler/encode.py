@@ -80,9 +80,9 @@ class ChannelFormat:
 
     @property
     def widest(self) -> int:
-        """Bits of the widest field."""
+        """Bits of the widest of what is read at once: shift and bias, or the mantissa."""
         grown = (1 << self.shift_bits) - 1 if self.bias_grows else 0
-        return max(self.bias_bits + grown, self.mantissa_bits, self.shift_bits)
+        return max(self.shift_bits + self.bias_bits + grown, self.mantissa_bits)
 
 
 def channel_format(

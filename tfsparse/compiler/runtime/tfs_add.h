@@ -5,6 +5,12 @@
 #include "tfs_fixed.h"
 #include "tfs_grid.h"
 
+#ifdef TFS_SHORT_ADD
+#define TFS_SCALE_ADD tfs_scale_short
+#else
+#define TFS_SCALE_ADD tfs_scale
+#endif
+
 typedef struct {
     tfs_operands over;
     int32_t multiplier_a, multiplier_b, multiplier_out;
@@ -21,12 +27,12 @@ TFS_NOINLINE static void tfs_add_run(const tfs_add *l, const int8_t *a, const in
     do {
         const int8_t *p = a + at.a, *q = b + at.b;
         for (uint32_t i = 0; i < l->over.length; i++) { /* 20 more bits keep the rounding of the inputs small */
-            const int32_t x = tfs_scale((*p - l->zero_a) * (1 << 20), l->multiplier_a, l->shift_a);
-            int32_t y = tfs_scale((*q - l->zero_b) * (1 << 20), l->multiplier_b, l->shift_b);
+            const int32_t x = TFS_SCALE_ADD((*p - l->zero_a) * (1 << 20), l->multiplier_a, l->shift_a);
+            int32_t y = TFS_SCALE_ADD((*q - l->zero_b) * (1 << 20), l->multiplier_b, l->shift_b);
 #ifdef TFS_SUBTRACT
             y = l->subtract ? -y : y;
 #endif
-            y = tfs_scale(x + y, l->multiplier_out, l->shift_out);
+            y = TFS_SCALE_ADD(x + y, l->multiplier_out, l->shift_out);
             *out++ = tfs_clamp(y + l->zero_out, l->lowest, l->highest);
             p += TFS_STEP(l->over, a);
             q += TFS_STEP(l->over, b);

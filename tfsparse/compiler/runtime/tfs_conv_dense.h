@@ -21,9 +21,9 @@
 TFS_NOINLINE static void tfs_conv_line(const tfs_conv *l, int32_t *sums, int count, const int8_t *source,
                                        const int8_t *w, int x)
 {
-    const int channels = l->in_channels, stride = l->stride_width, dilation = TFS_DILATION_WIDTH(l);
+    const int channels = l->in_channels, stride = TFS_STRIDE_WIDTH(l), dilation = TFS_DILATION_WIDTH(l);
     while (count > 0) {
-        int from = 0, to = l->kernel_width, n = 1;
+        int from = 0, to = TFS_WINDOW_WIDTH(l), n = 1;
         const int room = l->in_width - x - (to - 1) * dilation;
         if (x < 0) {
             from = tfs_steps(-x, dilation);
@@ -55,7 +55,7 @@ TFS_NOINLINE static void tfs_depthwise_line(const tfs_conv *l, int32_t *sums, in
 {
     const int dilation = TFS_DILATION_WIDTH(l), next = dilation * l->in_channels, zero = l->w.input_zero;
     for (; count > 0; count--) {
-        int from = 0, to = l->kernel_width;
+        int from = 0, to = TFS_WINDOW_WIDTH(l);
         if (x < 0) {
             from = tfs_steps(-x, dilation);
         }
@@ -72,7 +72,7 @@ TFS_NOINLINE static void tfs_depthwise_line(const tfs_conv *l, int32_t *sums, in
             *sums = sum;
         }
         sums++;
-        x += l->stride_width;
+        x += TFS_STRIDE_WIDTH(l);
     }
 }
 #endif
@@ -81,7 +81,7 @@ TFS_NOINLINE static void tfs_depthwise_line(const tfs_conv *l, int32_t *sums, in
 static inline void tfs_conv_block(const tfs_conv *l, const int8_t *in, const int8_t *w, int row, int column,
                                         int32_t *sums, int count)
 {
-    const int x = column * l->stride_width - l->pad_left;
+    const int x = column * TFS_STRIDE_WIDTH(l) - TFS_PAD_LEFT(l);
     int y = row * l->stride_height - l->pad_top;
 #ifdef TFS_NINE
 #if defined(TFS_DEPTHWISE) || defined(TFS_PLAIN_CONV)
@@ -106,7 +106,7 @@ static inline void tfs_conv_block(const tfs_conv *l, const int8_t *in, const int
             tfs_conv_line(l, sums, count, source, w, x);
 #endif
         }
-        w += l->kernel_width * l->run;
+        w += TFS_WINDOW_WIDTH(l) * l->run;
         y += TFS_DILATION_HEIGHT(l);
     }
 #endif
@@ -132,7 +132,7 @@ TFS_NOINLINE static void tfs_conv_dense_rows(const tfs_conv *l, const int8_t *in
                 to += count * l->out_channels;
             }
         }
-        w += l->kernel_height * l->kernel_width * l->run;
+        w += l->kernel_height * TFS_WINDOW_WIDTH(l) * l->run;
     }
 }
 

@@ -12,7 +12,7 @@
 /* The sum of one output: channels of the input from `in` on, window from row y and column x on. */
 TFS_NOINLINE static int32_t tfs_conv_sum(const tfs_conv *l, const int8_t *in, const int8_t *w, int y, int x)
 {
-    int from = 0, to = l->kernel_width;
+    int from = 0, to = TFS_WINDOW_WIDTH(l);
     int32_t sum = 0;
     if (x < 0) {
         from = tfs_steps(-x, TFS_DILATION_WIDTH(l));
@@ -43,7 +43,7 @@ TFS_NOINLINE static int32_t tfs_conv_sum(const tfs_conv *l, const int8_t *in, co
                 at += TFS_DILATION_WIDTH(l) * l->in_channels;
             }
         }
-        w += l->kernel_width * l->run;
+        w += TFS_WINDOW_WIDTH(l) * l->run;
         y += TFS_DILATION_HEIGHT(l);
     }
     return sum;
@@ -62,7 +62,7 @@ TFS_NOINLINE static void tfs_conv_small_row(const tfs_conv *l, const int8_t *in,
         tfs_channel_next(&channel, &l->w);
         for (int column = 0; column < l->out_width; column++) {
             const int32_t sum = tfs_conv_sum(l, in + o / l->per_group * l->run, w, row * l->stride_height - l->pad_top,
-                                             column * l->stride_width - l->pad_left);
+                                             column * TFS_STRIDE_WIDTH(l) - TFS_PAD_LEFT(l));
             const int8_t value = tfs_conv_output(sum, &channel, &l->w);
             TFS_FORGET();
 #ifdef TFS_LINE
@@ -78,7 +78,7 @@ TFS_NOINLINE static void tfs_conv_small_row(const tfs_conv *l, const int8_t *in,
             out[column * l->out_channels + o] = line[column];
         }
 #endif
-        w += l->kernel_height * l->kernel_width * l->run;
+        w += l->kernel_height * TFS_WINDOW_WIDTH(l) * l->run;
     }
 }
 

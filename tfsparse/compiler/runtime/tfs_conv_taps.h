@@ -9,10 +9,43 @@
 
 #include "tfs_window.h"
 
+/* A weight, and the offset of what it is multiplied by from the column's pixel in the input's first row and channel. */
+#ifdef TFS_FAR
 typedef struct {
-    TFS_OFFSET offset; /* from the column's pixel in the input's first row and channel */
-    int16_t weight;
+    int32_t offset, weight;
 } tfs_tap;
+#else
+typedef int32_t tfs_tap; /* weight * 2^16 + offset: one load for both */
+#endif
+
+static inline tfs_tap tfs_tap_of(int offset, int weight)
+{
+#ifdef TFS_FAR
+    const tfs_tap tap = {offset, weight};
+    return tap;
+#else
+    return (int32_t)((uint32_t)weight << 16 | (uint32_t)offset);
+#endif
+}
+
+static inline int tfs_tap_offset(tfs_tap tap)
+{
+#ifdef TFS_FAR
+    return tap.offset;
+#else
+    return (int16_t)tap;
+#endif
+}
+
+/* sum + x * the tap's weight */
+static inline int32_t tfs_tap_add(int32_t sum, int32_t x, tfs_tap tap)
+{
+#ifdef TFS_FAR
+    return sum + x * tap.weight;
+#else
+    return tfs_add_upper(sum, x, tap);
+#endif
+}
 
 typedef struct {
     tfs_tap taps[TFS_CONV_TAPS], *end;
@@ -36,12 +69,9 @@ TFS_FAST static void tfs_unpack(const tfs_conv *l, tfs_channel *channel, tfs_lis
         at.zeros = 0; /* and it stays so where all weights are stored */
         do {
             const int weight = tfs_weight_next(&at, &l->w);
-            if (inside) {
-                tap->offset = (TFS_OFFSET)(source + c);
-                tap->weight = (int16_t)weight;
-                tap++;
-                total += weight;
-            }
+            *tap = tfs_tap_of(source + c, weight); /* to be written over where it is outside */
+            tap += inside;
+            total += weight * inside;
             c += 1 + at.zeros;
         } while (c < run && tap < full);
         at.zeros = ky * run + c;
@@ -58,28 +88,34 @@ TFS_FAST static void tfs_taps(int32_t *sums, int count, const int8_t *x, int ste
     const tfs_tap *const end = list->end;
     for (; count > 0 && list->taps < end; count -= 4) {
         const tfs_tap *tap = list->taps;
-        /* Pixels that are not there are copies of others, not to be kept. */
-        const int8_t *const x1 = count > 1 ? x + step : x, *const x2 = count > 2 ? x1 + step : x1;
-        const int8_t *const x3 = count > 3 ? x2 + step : x2;
+        const int8_t *x1 = x, *x2 = x, *x3 = x;
         int32_t sum0 = sums[0], sum1 = sums[1], sum2 = sums[2], sum3 = sums[3];
-        do {
-            const int offset = tap->offset, weight = tap->weight;
-            tap++;
-            sum0 += x[offset] * weight;
-            sum1 += x1[offset] * weight;
-            sum2 += x2[offset] * weight;
-            sum3 += x3[offset] * weight;
-        } while (tap < end);
-        *sums++ = sum0;
-        if (count > 1) {
-            *sums++ = sum1;
-        }
-        if (count > 2) {
-            *sums++ = sum2;
-        }
         if (count > 3) {
-            *sums++ = sum3;
+            x1 = x + step;
+            x2 = x1 + step;
+            x3 = x2 + step;
+        } else { /* pixels that are not there are copies of the first, not to be kept */
+            x1 += count > 1 ? step : 0;
+            x2 += count > 2 ? 2 * step : 0;
         }
+        do {
+            const tfs_tap at = *tap++;
+            const int offset = tfs_tap_offset(at);
+            sum0 = tfs_tap_add(sum0, x[offset], at);
+            sum1 = tfs_tap_add(sum1, x1[offset], at);
+            sum2 = tfs_tap_add(sum2, x2[offset], at);
+            sum3 = tfs_tap_add(sum3, x3[offset], at);
+        } while (tap < end);
+        sums[0] = sum0;
+        if (count > 3) {
+            sums[1] = sum1;
+            sums[2] = sum2;
+            sums[3] = sum3;
+        } else {
+            sums[1] = count > 1 ? sum1 : sums[1];
+            sums[2] = count > 2 ? sum2 : sums[2];
+        }
+        sums += 4;
         x = x3 + step;
     }
 }
@@ -87,7 +123,7 @@ TFS_FAST static void tfs_taps(int32_t *sums, int count, const int8_t *x, int ste
 /* Row `row` of the output to `out`. */
 TFS_NOINLINE static void tfs_conv_taps_row(const tfs_conv *l, const int8_t *in, int8_t *out, int row)
 {
-    const int stride = l->stride_width, step = stride * l->in_channels, taps = l->kernel_height * l->run;
+    const int stride = TFS_STRIDE_WIDTH(l), step = stride * l->in_channels, taps = l->kernel_height * l->run;
     /* No layer's block is larger: said here so that compilers see that `sums` is large enough. */
     const int block = l->block < TFS_CONV_BLOCK ? l->block : TFS_CONV_BLOCK;
     tfs_list list;
@@ -100,13 +136,13 @@ TFS_NOINLINE static void tfs_conv_taps_row(const tfs_conv *l, const int8_t *in, 
         tfs_channel channel;
         tfs_channel_open(&channel, &l->w);
         for (int o = 0; o < l->out_channels; o++) {
-            int x = column * stride - l->pad_left;
+            int x = column * stride - TFS_PAD_LEFT(l);
             tfs_channel_next(&channel, &l->w);
-            for (int kx = 0; kx < l->kernel_width; kx++, x += TFS_DILATION_WIDTH(l)) {
+            for (int columns = TFS_WINDOW_WIDTH(l); columns > 0; columns--) {
                 while (channel.zeros < taps) {
                     const int room = l->in_width - x;
                     const int from = x < 0 ? tfs_steps(-x, stride) : 0;
-                    int to = room > 0 ? tfs_steps(room, stride) : 0; /* [from, to): pixels whose tap is inside the map */
+                    int to = room > 0 ? tfs_steps(room, stride) : 0; /* [from, to): pixels whose tap is inside */
                     tfs_unpack(l, &channel, &list, row);
                     to = to < pixels ? to : pixels;
                     if (from < to) {
@@ -124,6 +160,7 @@ TFS_NOINLINE static void tfs_conv_taps_row(const tfs_conv *l, const int8_t *in, 
                     }
                 }
                 channel.zeros -= taps;
+                x += TFS_DILATION_WIDTH(l);
             }
             tfs_conv_finish(l, &channel, sums, pixels, out + (column * l->out_channels + o));
             if (--left_in_group == 0) {

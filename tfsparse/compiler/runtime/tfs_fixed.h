@@ -14,10 +14,15 @@
 #endif
 
 /* What inner loops are made of; gcc's -Os would call functions there, and not keep all they need in registers. */
-#if defined(TFS_SPEED) && defined(__GNUC__)
+#if defined(TFS_INLINED) && defined(__GNUC__)
 #define TFS_INLINE static inline __attribute__((always_inline))
 #else
 #define TFS_INLINE static inline
+#endif
+#if (defined(TFS_INLINED) || defined(TFS_ALWAYS_SCALE)) && defined(__GNUC__)
+#define TFS_INLINE_SCALE static inline __attribute__((always_inline))
+#else
+#define TFS_INLINE_SCALE static inline
 #endif
 #if defined(TFS_SPEED) && defined(__GNUC__) && !defined(__clang__)
 #define TFS_FAST __attribute__((noinline, optimize("O2")))
@@ -28,6 +33,27 @@
 #if defined(__ARM_FEATURE_DSP) && defined(__GNUC__) && !defined(__ARM_BIG_ENDIAN) && !defined(TFS_NO_DSP)
 #define TFS_DSP
 #endif
+
+/* sum + x times the lower or the upper half of a pair of 16 bits; x is of 16 bits. */
+static inline int32_t tfs_add_lower(int32_t sum, int32_t x, int32_t pair)
+{
+#ifdef TFS_DSP
+    __asm__("smlabb %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(pair));
+    return sum;
+#else
+    return sum + x * (int16_t)pair;
+#endif
+}
+
+static inline int32_t tfs_add_upper(int32_t sum, int32_t x, int32_t pair)
+{
+#ifdef TFS_DSP
+    __asm__("smlabt %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(pair));
+    return sum;
+#else
+    return sum + x * (pair >> 16);
+#endif
+}
 
 /* round(a * b / 2^31), half up: two Q0.31 factors. The sum cannot overflow as b is never -2^31. */
 static inline int32_t tfs_high_product(int32_t a, int32_t b)
@@ -54,19 +80,25 @@ static inline int32_t tfs_round_shift(int32_t x, int bits)
     return (x >> bits) + (((uint32_t)x & mask) > (mask >> 1) + (x < 0));
 }
 
-/* x * multiplier * 2^(shift - 31), rounded twice as TFLite does it: to an integer, then half away from zero. */
+/* x * multiplier * 2^(shift - 31), rounded twice as TFLite does it: to an integer, then half away from zero. For factors
+ * below 1, -2^30 <= x < 2^30, and results that leave a bit free. */
+TFS_INLINE_SCALE int32_t tfs_scale_short(int32_t x, int32_t multiplier, int shift)
+{
+    const int32_t high = tfs_small_product(x, multiplier);
+    return (2 * high + (high >> 31) + (1 << -shift)) >> (1 - shift); /* one bit more, so that shift 0 is no exception */
+}
+
+#ifdef TFS_ANY_SCALE /* this model has factors above 1, or sums too large for the short way */
 static inline int32_t tfs_scale(int32_t x, int32_t multiplier, int shift)
 {
-#ifdef TFS_ANY_SCALE /* this model has factors above 1, or sums too large for the short way below */
     if (shift > 0) { /* the reference wraps around, too */
         return tfs_high_product((int32_t)((uint32_t)x << shift), multiplier);
     }
     return tfs_round_shift(tfs_high_product(x, multiplier), -shift);
-#else
-    const int32_t high = tfs_small_product(x, multiplier);
-    return (2 * high + (high >> 31) + (1 << -shift)) >> (1 - shift); /* one bit more, so that shift 0 is no exception */
-#endif
 }
+#else
+#define tfs_scale tfs_scale_short
+#endif
 
 /* The same product rounded once, half up: what TFLite's fully connected layer does. */
 static inline int32_t tfs_scale_once(int32_t x, int32_t multiplier, int shift)

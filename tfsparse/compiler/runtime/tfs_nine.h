@@ -4,27 +4,6 @@
 
 #include "tfs_window.h"
 
-/* sum + x times the lower or the upper half of a pair of 16 bits; x is an int8. */
-static inline int32_t tfs_add_lower(int32_t sum, int32_t x, int32_t pair)
-{
-#ifdef TFS_DSP
-    __asm__("smlabb %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(pair));
-    return sum;
-#else
-    return sum + x * (int16_t)pair;
-#endif
-}
-
-static inline int32_t tfs_add_upper(int32_t sum, int32_t x, int32_t pair)
-{
-#ifdef TFS_DSP
-    __asm__("smlabt %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(pair));
-    return sum;
-#else
-    return sum + x * (pair >> 16);
-#endif
-}
-
 /* Three rows of the window: weights of columns 0 and 1 as a pair, that of column 2, and where the row of the
  * map lies. A row outside the map has weights 0 and lies anywhere. */
 typedef struct {
@@ -76,7 +55,7 @@ TFS_NOINLINE static void tfs_nine_block(const tfs_conv *l, const int8_t *in, con
         } else if (x > last) {
             at = last;
         } else { /* wholly, and so does that of all neighbours as long as there is room */
-            n = tfs_steps(last + 1 - x, l->stride_width);
+            n = tfs_steps(last + 1 - x, TFS_STRIDE_WIDTH(l));
             n = n < count ? n : count;
         }
         for (int k = 0; k < 3; k++) {
@@ -99,11 +78,11 @@ TFS_NOINLINE static void tfs_nine_block(const tfs_conv *l, const int8_t *in, con
                 t.row[k] = (int32_t)TFS_ROW(l, y + k, l->in_width * l->in_channels);
             }
         }
-        tfs_nine_pixels(&t, sums, n, in + at * l->in_channels, l->in_channels, l->stride_width * l->in_channels,
+        tfs_nine_pixels(&t, sums, n, in + at * l->in_channels, l->in_channels, TFS_STRIDE_WIDTH(l) * l->in_channels,
                         l->w.input_zero);
         sums += n;
         count -= n;
-        x += n * l->stride_width;
+        x += n * TFS_STRIDE_WIDTH(l);
     }
 }
 

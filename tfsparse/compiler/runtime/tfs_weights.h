@@ -1,4 +1,7 @@
-/* What convolutions and dense layers share: weights in stream order, and constants of each output channel. */
+/* What convolutions and dense layers share: weights in stream order, and constants of each output channel.
+ *
+ * The streams of all layers lie in one array, `streams`, defined before this.
+ */
 #ifndef TFS_WEIGHTS_H
 #define TFS_WEIGHTS_H
 
@@ -9,9 +12,12 @@
 
 typedef struct {
     const int8_t *values;  /* all weights, a byte each; or what indices in the stream stand for; or NULL */
-    const uint8_t *stream; /* bits, lowest first: each channel's constants, and before the next one's its weights */
-    int16_t input_zero;
-    int8_t output_zero, lowest, highest;
+    TFS_BEGIN begin; /* the byte of `streams` from which on lie, as bits, lowest first, each channel's constants, and
+                      * before the next one's its weights */
+    int8_t input_zero, output_zero;
+#ifndef TFS_WHOLE_RANGE
+    int8_t lowest, highest;
+#endif
     uint8_t bias_bits, mantissa_bits, shift_bits;
     int8_t shift_base;
 #ifdef TFS_STREAM
@@ -41,46 +47,51 @@ typedef struct {
 
 /* A reader of a layer's stream: constants of the channel read last, and where its weights begin. */
 typedef struct {
-    uint32_t position; /* of the next bit */
-    int zeros;         /* weights that are zero before the next stored one */
+    uint32_t position; /* of the next bit of `streams` */
+#ifdef TFS_STREAM
+    int zeros; /* weights that are zero before the next stored one */
+#endif
     int32_t bias, multiplier;
     int shift;
 } tfs_channel;
 
 static inline void tfs_channel_open(tfs_channel *c, const tfs_weights *w)
 {
-    c->position = 0;
+    c->position = w->begin * 8u;
 #ifdef TFS_STREAM
     c->zeros = w->first;
-#else
-    (void)w;
 #endif
 }
 
 /* The bits from the next one on, 25 at least. */
-TFS_INLINE uint32_t tfs_look(const tfs_channel *c, const tfs_weights *w)
+TFS_INLINE uint32_t tfs_look(const tfs_channel *c)
 {
-    const uint8_t *at = w->stream + (c->position >> 3);
+    const uint8_t *at = streams + (c->position >> 3);
     return (at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24) >> (c->position & 7);
 }
 
 /* The next `count` <= 25 bits. */
-TFS_NOINLINE static uint32_t tfs_bits(tfs_channel *c, const tfs_weights *w, int count)
+#ifdef TFS_INLINED
+TFS_INLINE
+#else
+TFS_NOINLINE static
+#endif
+uint32_t tfs_bits(tfs_channel *c, int count)
 {
-    const uint32_t value = tfs_look(c, w) & ((1u << count) - 1u);
+    const uint32_t value = tfs_look(c) & ((1u << count) - 1u);
     c->position += (uint32_t)count;
     return value;
 }
 
-static inline uint32_t tfs_field(tfs_channel *c, const tfs_weights *w, int count)
+static inline uint32_t tfs_field(tfs_channel *c, int count)
 {
 #ifdef TFS_WIDE_FIELDS
     if (count > 25) {
-        const uint32_t low = tfs_bits(c, w, 16);
-        return low | tfs_bits(c, w, count - 16) << 16;
+        const uint32_t low = tfs_bits(c, 16);
+        return low | tfs_bits(c, count - 16) << 16;
     }
 #endif
-    return tfs_bits(c, w, count);
+    return tfs_bits(c, count);
 }
 
 #ifndef TFS_MANTISSA_OFFSET
@@ -90,17 +101,24 @@ static inline uint32_t tfs_field(tfs_channel *c, const tfs_weights *w, int count
 /* Right shift above a base; bias, signed; mantissa without its leading 1 and without bits that are zero throughout. */
 TFS_NOINLINE static void tfs_channel_next(tfs_channel *c, const tfs_weights *w)
 {
-    const int above = (int)tfs_bits(c, w, w->shift_bits);
+#if defined(TFS_BIAS_GROWS) || defined(TFS_WIDE_FIELDS) || !defined(TFS_INLINED)
+    const int above = (int)tfs_bits(c, w->shift_bits);
 #ifdef TFS_BIAS_GROWS
     const int bias_bits = w->bias_bits + above;
 #else
     const int bias_bits = w->bias_bits;
 #endif
+    const uint32_t bias = tfs_field(c, bias_bits);
+#else /* one look is enough for both: faster, and more code */
+    const int bias_bits = w->bias_bits;
+    const uint32_t both = tfs_bits(c, w->shift_bits + bias_bits), bias = both >> w->shift_bits;
+    const int above = (int)(both & ((1u << w->shift_bits) - 1u));
+#endif
     const uint32_t sign = bias_bits ? 1u << (bias_bits - 1) : 0;
     c->shift = w->shift_base + above;
-    c->bias = (int32_t)((tfs_field(c, w, bias_bits) ^ sign) - sign);
+    c->bias = (int32_t)((bias ^ sign) - sign);
     c->multiplier = (1 << 30) + TFS_MANTISSA_OFFSET;
-    c->multiplier += (int32_t)(tfs_field(c, w, w->mantissa_bits) << (30 - w->mantissa_bits));
+    c->multiplier += (int32_t)(tfs_field(c, w->mantissa_bits) << (30 - w->mantissa_bits));
 }
 
 #ifdef TFS_STREAM
@@ -124,7 +142,7 @@ static inline int tfs_trailing_zeros(uint32_t x)
 TFS_INLINE int tfs_weight_next(tfs_channel *c, const tfs_weights *w)
 {
     const int value_bits = TFS_VALUE_BITS(w);
-    uint32_t bits = tfs_look(c, w);
+    uint32_t bits = tfs_look(c);
     int weight;
 #ifdef TFS_CODEBOOK
     if (w->values != NULL) {
@@ -134,6 +152,7 @@ TFS_INLINE int tfs_weight_next(tfs_channel *c, const tfs_weights *w)
     {
         weight = (int32_t)(bits << (32 - value_bits)) >> (32 - value_bits);
     }
+    (void)w; /* where all layers are alike */
     c->position += (uint32_t)value_bits;
 #ifdef TFS_GAPS
 #ifdef TFS_NO_GAPS
@@ -156,7 +175,9 @@ typedef struct {
     int32_t bias, multiplier;
     int shift;
     int32_t offset; /* half a step and the output's zero point, both before the shift; or the zero point */
+#ifndef TFS_WHOLE_RANGE
     int32_t lowest, highest;
+#endif
 } tfs_output;
 
 static inline tfs_output tfs_output_of(const tfs_channel *c, const tfs_weights *w)
@@ -166,7 +187,11 @@ static inline tfs_output tfs_output_of(const tfs_channel *c, const tfs_weights *
 #else
     const int32_t offset = w->output_zero;
 #endif
+#ifdef TFS_WHOLE_RANGE
+    const tfs_output at = {c->bias, c->multiplier, c->shift, offset};
+#else
     const tfs_output at = {c->bias, c->multiplier, c->shift, offset, w->lowest, w->highest};
+#endif
     return at;
 }
 
@@ -184,11 +209,13 @@ static inline int8_t tfs_finish(int32_t sum, const tfs_output *at, int once)
     sum = once ? tfs_scale_once(sum, at->multiplier, -at->shift) : tfs_scale(sum, at->multiplier, -at->shift);
     sum += at->offset;
 #endif
-#if defined(TFS_WHOLE_RANGE) && defined(__ARM_FEATURE_SAT) && defined(__GNUC__) /* no layer clamps to less than int8 */
+#if !defined(TFS_WHOLE_RANGE)
+    return tfs_clamp(sum, at->lowest, at->highest);
+#elif defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
     __asm__("ssat %0, #8, %1" : "=r"(sum) : "r"(sum));
     return (int8_t)sum;
 #else
-    return tfs_clamp(sum, at->lowest, at->highest);
+    return tfs_clamp(sum, -128, 127);
 #endif
 }
 

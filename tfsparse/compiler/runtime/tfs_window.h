@@ -14,12 +14,13 @@ typedef struct {
     TFS_SIDE out_height, out_width, out_channels;
     TFS_SIDE run;       /* input channels that an output channel sees */
     TFS_SIDE per_group; /* output channels that see the same input channels */
-    uint8_t kernel_height, kernel_width;
-    uint8_t stride_height, stride_width;
+    uint8_t kernel_height, stride_height, pad_top;
+#ifndef TFS_SQUARE
+    uint8_t kernel_width, stride_width, pad_left;
+#endif
 #ifdef TFS_DILATED
     uint8_t dilation_height, dilation_width;
 #endif
-    uint8_t pad_top, pad_left;
 #ifdef TFS_CONV_BLOCK
     uint8_t block; /* pixels of a row computed together, at most TFS_CONV_BLOCK */
 #endif
@@ -27,6 +28,16 @@ typedef struct {
     uint8_t nine;  /* whether it is for tfs_nine.h */
 #endif
 } tfs_conv;
+
+#ifdef TFS_SQUARE /* all windows, strides and paddings are as wide as high */
+#define TFS_WINDOW_WIDTH(l) (l)->kernel_height
+#define TFS_STRIDE_WIDTH(l) (l)->stride_height
+#define TFS_PAD_LEFT(l) (l)->pad_top
+#else
+#define TFS_WINDOW_WIDTH(l) (l)->kernel_width
+#define TFS_STRIDE_WIDTH(l) (l)->stride_width
+#define TFS_PAD_LEFT(l) (l)->pad_left
+#endif
 
 #ifdef TFS_DILATED
 #define TFS_DILATION_HEIGHT(l) (l)->dilation_height
