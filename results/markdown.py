@@ -56,9 +56,9 @@ NO_CURET = "No copy of CUReT could be had: there is no figure of ours. Its loade
 HOW = """
 The words are the project README's. Accuracies are the int8 models' on the test part, in per cent: the mean over the
 trainings with the seeds named, ± their sample standard deviation. Everything was chosen on the validation part; the
-test part was looked at once. The stored file is the training that was best on validation; sizes are its, measured on
-the emulated STM32F405 with the sparse runtime. A network that is *fed by rows* is given its input row by row, so that
-`ram_model` holds the rows it needs and not the whole image.
+test part was looked at once for each network. The stored file is the training that was best on validation; sizes are
+its, measured on the emulated STM32F405 with the sparse runtime. A network that is *fed by rows* is given its input row
+by row, so that `ram_model` holds the rows it needs and not the whole image.
 """
 
 AGAIN = """

@@ -68,13 +68,13 @@ def test_the_gain_is_the_hypervolume_gained():
 
 
 def test_without_budgets_both_ends_of_the_front_count_as_far_as_they_are_of_use():
-    observed = _logs((0.02, 30000, 8000), (0.04, 8000, 4000), (0.07, 2500, 900), (0.8, 1500, 300))
+    observed = _logs((0.02, 30000, 8000), (0.025, 8000, 4000), (0.035, 2500, 900), (0.8, 1500, 300))
     scalarise = Scalarisation.draw(observed, Budgets(), np.random.default_rng(0))
-    better_ends = _logs((0.01, 30000, 8000), (0.07, 2000, 700))
+    better_ends = _logs((0.01, 30000, 8000), (0.035, 2000, 700))
     assert (scalarise(better_ends) < 0).all()
     assert (scalarise(observed) > 0).all()
-    # An error of many times the least is no gain, however small the network.
-    assert (scalarise(_logs((0.3, 1000, 200))) > 0).all()
+    # An error of more than twice the least is no gain, however small the network.
+    assert (scalarise(_logs((0.3, 1000, 200), (0.042, 1000, 200))) > 0).all()
 
 
 def test_inside_the_budgets_the_error_decides():

@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 
 from tfsparse.budgets import Budgets
-from tfsparse.objectives import OBJECTIVES, USELESS
+from tfsparse.objectives import OBJECTIVES
 from tfsparse.pareto import non_dominated
 
 # Inside a budget less is worth something down to this share of it: below, only the other objectives count.
@@ -16,6 +16,10 @@ _ENOUGH = 0.9
 
 # How many times as large as the front's largest a network may be and still gain, where no budget says it.
 _BEYOND = 4.0
+
+# Errors beyond this multiple of the least one seen gain nothing, where the user does not say which are of use. With a
+# multiple of four a short search spent most of its trials on the tiniest networks (benchmarks.search, `ours-untold`).
+_OF_USE = 2.0
 
 _AT_A_TIME = 64
 
@@ -62,7 +66,7 @@ class Scalarisation:
         # Of the errors only those near the best are worth anything, unless the user says which are: the tiniest nets
         # err most, and are no use.
         if budgets.error is None:
-            reference[0] = min(reference[0], low[0] + np.log(USELESS))
+            reference[0] = min(reference[0], low[0] + np.log(_OF_USE))
         if reference[0] > low[0]:
             span[0] = min(span[0], reference[0] - low[0])
         # Less error is always worth something; less than a size's budget is not.

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from benchmarks.optimisers import Method
 from benchmarks.problems import SPACE, Problem, Table
+from tfsparse.budgets import Budgets
 from tfsparse.candidate import Candidate
 from tfsparse.proposals import Observation, Proposal, Proposer, start_trials
 
 
 def ours(problem: Problem, trials: int, seed: int) -> Method:
     """The search's own proposer."""
-    proposer = Proposer(SPACE, problem.budgets, seed) if not isinstance(problem, Table) else _Rows(problem, seed)
+    return _proposals(problem, problem.budgets, trials, seed)
+
+
+def untold(problem: Problem, trials: int, seed: int) -> Method:
+    """The search's own proposer, which is not told what error is of use."""
+    return _proposals(problem, Budgets(), trials, seed)
+
+
+def _proposals(problem: Problem, budgets: Budgets, trials: int, seed: int) -> Method:
+    proposer = _Rows(problem, budgets, seed) if isinstance(problem, Table) else Proposer(SPACE, budgets, seed)
     observed: list[Observation] = []
     known: set[Candidate] = set()
     while True:
@@ -24,8 +34,8 @@ def ours(problem: Problem, trials: int, seed: int) -> Method:
 class _Rows(Proposer):
     """The proposer with the table's unseen rows for a pool."""
 
-    def __init__(self, table: Table, seed: int):
-        super().__init__(SPACE, table.budgets, seed)
+    def __init__(self, table: Table, budgets: Budgets, seed: int):
+        super().__init__(SPACE, budgets, seed)
         self._candidates = table.candidates
 
     def _pool(self, stage, succeeded, known, rng):
