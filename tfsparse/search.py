@@ -30,6 +30,7 @@ from tfsparse.errors import UserError, run_cli
 
 if TYPE_CHECKING:
     from hil.measure import Measurer
+    from tfsparse.candidate import Candidate
     from tfsparse.run_folder import Record, RunFolder, Settings
     from tfsparse.space import DesignSpace
     from tfsparse.workers import Workers
@@ -279,7 +280,7 @@ def _space(settings: Settings) -> DesignSpace:
     """The run's design space, under its budgets and what its chip has."""
     from tfsparse.space import DesignSpace
 
-    hard = settings.budgets.tighter(_chip(settings))
+    hard = settings.budgets.tighter(chip_of(settings.board))
     return DesignSpace(settings.data_shape, settings.classes, hard, by_rows=settings.by_rows)
 
 
@@ -290,12 +291,12 @@ def _board(target: str, away: bool) -> str:
     return (board_by_name if away else common_board)(target_names(target)).name
 
 
-def _chip(settings: Settings) -> Budgets:
-    """What the chip has: a model bigger than that is turned away before it is trained."""
+def chip_of(board: str) -> Budgets:
+    """What the board's chip has: a model bigger than that is turned away before it is trained."""
     from hil.recipe import load_board
 
-    board = load_board(settings.board)
-    return Budgets(flash=board.flash_size, ram=board.ram_size)
+    chip = load_board(board)
+    return Budgets(flash=chip.flash_size, ram=chip.ram_size)
 
 
 def _version(package: str) -> str:
@@ -311,7 +312,7 @@ def _check_budgets(settings: Settings) -> None:
 
     least = DesignSpace(settings.data_shape, settings.classes, by_rows=settings.by_rows).least
     image = "x".join(map(str, settings.data_shape))
-    chip = _chip(settings)
+    chip = chip_of(settings.board)
     if least.ram > chip.ram:
         raise UserError(
             f"images of {image} need at least {least.ram} bytes of RAM and the chip has {chip.ram}: "
@@ -514,7 +515,7 @@ def finish(folder: RunFolder, dataset: Dataset, console) -> None:
     survivors = folder.survivors
     console.print(f"{len(survivors)} survivors: test accuracy, C code, report", markup=False)
     new = [
-        replace(record, test_accuracy=test_accuracy(folder, record, dataset))
+        replace(record, test_accuracy=test_accuracy(record.candidate, folder.path / record.tflite, dataset))
         for record in survivors
         if record.test_accuracy is None
     ]
@@ -528,15 +529,15 @@ def finish(folder: RunFolder, dataset: Dataset, console) -> None:
     _report(folder)
 
 
-def test_accuracy(folder: RunFolder, record: Record, dataset: Dataset) -> float:
-    """The int8 model's accuracy on the test part, with TFLite's reference kernels."""
+def test_accuracy(candidate: Candidate, model: Path | bytes, dataset: Dataset) -> float:
+    """A candidate's int8 model's accuracy on the test part, with TFLite's reference kernels."""
     import numpy as np
 
     from tfsparse.reference import Interpreter
     from tfsparse.trial import model_images
 
-    images = model_images(record.candidate, dataset.test.images).astype(np.float32) / 255
-    return Interpreter(folder.path / record.tflite).accuracy(images, dataset.test.labels)
+    images = model_images(candidate, dataset.test.images).astype(np.float32) / 255
+    return Interpreter(model).accuracy(images, dataset.test.labels)
 
 
 def _report(folder: RunFolder) -> Path:

@@ -20,8 +20,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from benchmarks.cells import FOLDER, ROOT, fingerprint
 from tfsparse.budgets import Budgets
 from tfsparse.candidate import PRUNINGS, Candidate
@@ -135,10 +133,9 @@ class Laboratory:
 
     @cached_property
     def _chip(self) -> Budgets:
-        from hil.recipe import load_board
+        from tfsparse.search import chip_of
 
-        board = load_board("stm32f405_qemu")
-        return Budgets(flash=board.flash_size, ram=board.ram_size)
+        return chip_of("stm32f405_qemu")
 
     def _space(self, prunings: Sequence[str]) -> DesignSpace:
         classes = len(self.dataset.class_names)
@@ -249,18 +246,14 @@ class Laboratory:
             figures["images"] = round(rung.samples * record.candidate.training.epochs * shown)
         record = replace(record, figures=figures)
         if outcome.tflite is not None:
-            record = replace(record, test_accuracy=self._test_accuracy(record.candidate, outcome.tflite))
+            from tfsparse.search import test_accuracy
+
+            accuracy = test_accuracy(record.candidate, outcome.tflite, self.dataset)
+            record = replace(record, test_accuracy=accuracy)
         record = folder.append(record, outcome.tflite, outcome.weights)
         if record.status != INFEASIBLE:
             self.tell()
         return record
-
-    def _test_accuracy(self, candidate: Candidate, tflite: bytes) -> float:
-        from tfsparse.reference import Interpreter
-        from tfsparse.sensor import model_images
-
-        images = model_images(candidate, self.dataset.test.images).astype(np.float32) / 255
-        return Interpreter(tflite).accuracy(images, self.dataset.test.labels)
 
     def _network(self, candidate: Candidate) -> Network:
         return network_of(candidate, self.dataset.shape, len(self.dataset.class_names))
@@ -296,7 +289,7 @@ class Laboratory:
 def code() -> str:
     """What tells the searches of one version of the code from those of another."""
     # What shows, reports and runs searches elsewhere changes no figure.
-    aside = {"charts", "cluster", "display", "finalists", "finetune", "picture", "qat", "report", "search", "quiet"}
+    aside = {"charts", "cluster", "display", "finalists", "finetune", "picture", "qat", "report", "quiet"}
     package = ROOT / "tfsparse"
     files = [path for path in package.glob("*.py") if path.stem not in aside]
     files += [
