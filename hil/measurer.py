@@ -115,6 +115,11 @@ class Measurer:
         return self.images.board
 
     @property
+    def busy(self) -> bool:
+        """Whether another measurement runs on the target, for whose end `measure` would wait."""
+        return self._target.busy
+
+    @property
     def baseline(self) -> Footprint:
         """The same firmware without a model, built on first use."""
         return self.images.baseline

@@ -17,8 +17,8 @@ from support.handmade import handmade_model
 LINES, FLOOD = 100_000, 10_000
 CAPACITY = 16  # bytes of the model's input
 LONG = 100  # bytes of a line that is too long for a command
-# Bytes. Two pieces and a block's last bytes, which bring no reply, may wait in the firmware's receive ring at a time, or
-# one long line alone: fewer than the 128 that it holds, however busy the machine is. None is lost.
+# Bytes. Two pieces and a block's last bytes, which bring no reply, may wait in the firmware's receive ring at a time,
+# or one long line alone: fewer than the 128 that it holds, however busy the machine is. None is lost.
 PIECE, WINDOW = 50, 110
 PATIENCE = 60.0  # seconds
 READY = b"m-ready\r\n"
@@ -152,6 +152,7 @@ def test_a_storm_of_random_lines(builder, echo):
                 said |= replies_of(owed, replies)
         assert answered > 0.95 * LINES  # all but what lies inside blocks
         assert b"m-init-done\r\n" not in said  # it has not restarted
+        assert [each for each in said if b"m-ready" in each] == [READY]  # the closing word stands nowhere else
         assert not [each for each in said if b"fault" in each or b"Bytes were lost" in each]
         with Device(emulator.url) as device:
             check_alive(device)
