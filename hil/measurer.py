@@ -74,7 +74,7 @@ class Measurer:
         optimize: str | None = None,
     ):
         from hil.recipe import runtime_names
-        from hil.targets import open_target
+        from hil.targets import open_target, split_name
 
         if runtime not in runtime_names() or runtime == "none":
             known = ", ".join(name for name in runtime_names() if name != "none")
@@ -83,7 +83,10 @@ class Measurer:
             raise MeasurementError(
                 f"the runtime {runtime} takes its input as a whole; feed it by rows with the runtime sparse"
             )
-        self.target, self.runtime, self.by_rows = target, runtime, by_rows
+        # A board that is named, wherever that is done, stands in the figures: those of an emulated Cortex-M0 must not
+        # pass for the default one's.
+        self.target = f"{board}@{target}" if board and not split_name(target)[0] else target
+        self.runtime, self.by_rows = runtime, by_rows
         self._compiling: dict[str, Any] = {"by_rows": by_rows} | ({"formats": formats} if formats else {})
         self._compiling |= {"optimize": optimize} if optimize else {}
         self._target = open_target(target, board, upload=upload)

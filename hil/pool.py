@@ -25,7 +25,7 @@ log = logging.getLogger("hil")
 
 
 class MeasurerPool:
-    """Measures on the first of its targets that is well and free, as `Measurer` does. A context manager; one per thread.
+    """Measures on the first of its targets that is well and free, as `Measurer` does. A context manager; one a thread.
 
     Args:
         targets: names as `hil.targets` has them, such as ("/dev/ttyACM0", "/dev/ttyACM1"). They must be of one board,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,24 @@ def test_c_that_does_not_link(builder, tmp_path):
     with pytest.raises(BuildError, match=r"does not link: .*undefined reference to `nowhere'"):
         model = handmade_model(tmp_path / "m", body="result[0] = nowhere();", helpers="extern int nowhere(void);")
         builder.build(tmp_path / "a.elf", "sparse", model)
+
+
+def test_tools_that_do_not_end_or_meet_a_full_disk(builder, tmp_path, monkeypatch):
+    tool = tmp_path / "bin" / "arm-none-eabi-gcc"
+    tool.parent.mkdir()
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    # In the words of GCC and its assembler.
+    tool.write_text(
+        "#!/bin/sh\n[ $1 = -dumpfullversion ] && exit\n"
+        "echo \"/tmp/x.s: Fatal error: can't write 2 bytes to section .text: 'No space left on device'\" >&2\nexit 1\n"
+    )
+    tool.chmod(0o755)
+    with pytest.raises(BuildError, match="no space is left on the disk; make room there"):
+        builder.build(tmp_path / "a.elf", "none")
+    tool.write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr("hil.build.TOOL_PATIENCE", 0.2)
+    with pytest.raises(BuildError, match=r"arm-none-eabi-gcc did not end within 0 s; try again"):
+        Builder(load_board(), tmp_path / "other").build(tmp_path / "a.elf", "none")
 
 
 def test_missing_compiler(builder, tmp_path, monkeypatch):

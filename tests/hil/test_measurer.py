@@ -224,6 +224,13 @@ def builder_image(measurer, digits_tflite, tmp_path):
     return read_footprint(elf), compiled, elf
 
 
+def test_a_device_that_tells_otherwise_than_the_plan_is_an_error(measurer, digits_tflite, monkeypatch):
+    real = Device.memory
+    monkeypatch.setattr(Device, "memory", lambda device: replace(real(device), arena=real(device).arena + 4))
+    with pytest.raises(MeasurementError, match=r"the device tells .* of its model and the plan is .* must agree"):
+        measurer.measure(digits_tflite)
+
+
 def test_another_build_is_refused():
     with pytest.raises(MeasurementError, match=r"runs another firmware .* pio run -t upload"):
         check_build("a" * 40, "b" * 40, "/dev/ttyACM0", "TFSPARSE_MODEL=model.tflite")

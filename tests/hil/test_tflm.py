@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -202,10 +203,15 @@ def test_without_sources_the_way_out_is_said(monkeypatch, tmp_path):
 
 
 def test_side_by_side(tflm_library, digits_tflite):
-    command = [sys.executable, "-m", "hil.measure", str(digits_tflite), "--runtime", "tflm,sparse"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    command = [sys.executable, "-m", "hil.measure", str(digits_tflite), "--runtime", "tflm,sparse", "--repeat", "2"]
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "COLUMNS": "80"}
+    )
     assert result.returncode == 0, result.stderr
-    assert "tflm / sparse" in result.stdout
+    assert "tflm / sparse" in result.stdout and "measured 2 times" in result.stdout
+    # A line a figure: nothing is squeezed into slivers on a terminal of 80 columns.
+    assert len(result.stdout.splitlines()) < 30
+    assert "bit_exact: all outputs of 4 inputs equal" in result.stdout
     for word in ("flash_kernels", "flash_framework", "arena_head", "arena_tail"):
         assert word in result.stdout
 
