@@ -217,8 +217,9 @@ def clocked_board(tmp_path, monkeypatch) -> str:
     boards = tmp_path / "boards"
     shutil.copytree(BOARDS, boards)
     source = boards / "stm32f405_qemu" / "board.c"
-    text = source.read_text().replace('"instruction"', '"cycle"').replace("lap_unit = 1;", "lap_unit = 168;")
-    source.write_text(text)
+    instructions = (BOARDS.parent / "hal" / "emulated_board.h").read_text()
+    cycles = instructions.replace('"instruction"', '"cycle"').replace("lap_unit = 1;", "lap_unit = 168;")
+    source.write_text(source.read_text().replace('#include "emulated_board.h"', cycles))
     # Includes go by the folder's place.
     shutil.copytree(BOARDS.parent / "hal", tmp_path / "hal")
     monkeypatch.setattr("hil.recipe.BOARDS", boards)

@@ -179,7 +179,7 @@ def test_a_board_says_which_one_it_is(devices):
     assert open_target("microbit@emulator").board().name == "microbit"
     for name in board_names():
         source = (load_board(name).folder / "board.c").read_text()
-        assert board_named(re.search(r'(?:hal_board_name\[\] =|BOARD_NAME) "(.*)"', source)[1]) == name
+        assert board_named(re.search(r'BOARD_NAME "(.*)"', source)[1]) == name
     assert board_named("arduino") is None
 
 
