@@ -115,7 +115,7 @@ class PortTarget:
     def board(self) -> Board:
         """Raises DeviceError where the port cannot be opened or no firmware of ours answers."""
         if self._board is None:
-            with self._turn(), Device(self.url) as device:
+            with self.turn(), Device(self.url) as device:
                 self._board = load_board(self._ask(device))
         return self._board
 
@@ -133,7 +133,7 @@ class PortTarget:
         return Path(tempfile.gettempdir(), f"tfsparse-{name}").open("a")
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
         """Alone with the device: no other measurement puts its own firmware there in the middle of this one."""
         with self._lock() as lock:
             deadline = time.monotonic() + TURN_PATIENCE
@@ -162,7 +162,7 @@ class PortTarget:
 
     @contextmanager
     def holding(self, image: Image, tflite: Path) -> Iterator[Device]:
-        with self._turn():
+        with self.turn():
             if self.upload:
                 self._put(image)
             with Device(self.url) as device:
