@@ -37,11 +37,16 @@ class ModelSource:
 
     @classmethod
     def in_folder(cls, directory: Path) -> ModelSource:
-        """All C files of `directory`. Raises UserError where there is no model.h."""
-        if not (directory / "model.h").is_file():
+        """All C files of `directory`. Raises UserError where there is no model.h, or a name that the protocol cannot
+        carry."""
+        header = directory / "model.h"
+        if not header.is_file():
             raise UserError(
                 f"{directory} holds no model.h; name an int8 .tflite or a folder written by python -m tfsparse.compiler"
             )
+        named = re.search(r'#define MODEL_NAME "(.*)"', header.read_text())
+        if named and "m-ready" in named[1]:
+            raise UserError(f"'{named[1]}' in {header} is no name for a model: m-ready ends replies; choose another")
         return cls(directory, tuple(sorted(path.name for path in directory.glob("*.c"))))
 
 
