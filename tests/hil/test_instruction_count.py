@@ -20,15 +20,12 @@ from hil.recipe import board_names, load_board
 from tfsparse.compiler import compile_model
 
 
-def spans(elf) -> list[tuple[int, int]]:
-    """[first, end) of all code but the interrupt's: every function of the image, by its symbol."""
+def span_of_inference(elf) -> tuple[int, int]:
+    """[first, end) of model_invoke in the image."""
     with elf.open("rb") as stream:
-        symbols = ELFFile(stream).get_section_by_name(".symtab").iter_symbols()
-        return [
-            (symbol["st_value"] & ~1, (symbol["st_value"] & ~1) + symbol["st_size"])
-            for symbol in symbols
-            if symbol["st_info"]["type"] == "STT_FUNC" and symbol.name == "model_invoke"
-        ]
+        (symbol,) = ELFFile(stream).get_section_by_name(".symtab").get_symbol_by_name("model_invoke")
+    start = symbol["st_value"] & ~1  # without the Thumb bit
+    return start, start + symbol["st_size"]
 
 
 def executed_between(log, first: int, last: int) -> int:
@@ -71,7 +68,7 @@ def test_a_log_of_every_instruction_agrees_within_one_per_cent(name, digits_tfli
     finally:
         qemu.kill()
         qemu.wait()
-    (start, end) = spans(elf)[0]
+    start, end = span_of_inference(elf)
     counted = executed_between(log, start, last_of(elf, start, end))
     with Measurer(workdir=tmp_path / "work", board=name) as measurer:
         reported = measurer.measure(digits_tflite, np.zeros((1, 8, 8, 1), np.int8)).instructions
