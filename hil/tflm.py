@@ -31,6 +31,19 @@ from tfsparse.errors import UserError, run_cli
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "tflm"
 CRATE, CRATE_VERSION = "tfmicro", "0.1.0"
+DEPENDENCIES = {  # of that crate: version, features that it asks for
+    "bindgen": ("0.53.2", ()),
+    "cc": ("1.0.52", ("parallel",)),
+    "cpp": ("0.5.5", ()),
+    "cpp_build": ("0.5.4", ()),
+    "cty": ("0.2.1", ()),
+    "error-chain": ("0.12.2", ()),
+    "fs_extra": ("1.1.0", ()),
+    "glob": ("0.3.0", ()),
+    "log": ("0.4.8", ()),
+    "managed": ("0.7.0", ("alloc", "std")),
+    "ordered-float": ("1.0.0", ()),
+}
 FETCH_PATIENCE = 300.0  # seconds
 HINT = "bring its sources with: make tflm (or name a checkout of TFLite Micro in TFLM_DIR)"
 
@@ -171,16 +184,17 @@ def fetch() -> Path:
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=CACHE) as folder:
         package = Path(folder)
-        (package / "src").mkdir()
-        (package / "src" / "lib.rs").touch()
-        (package / "Cargo.toml").write_text(
-            '[package]\nname = "fetch"\nversion = "0.0.0"\nedition = "2018"\n[workspace]\n'
-            f'[dependencies]\n{CRATE} = {{ version = "={CRATE_VERSION}", default-features = false }}\n'
-        )
+        _write_package(package)
         command = ["cargo", "vendor", "--quiet", "--versioned-dirs", "vendor"]
         try:
             result = subprocess.run(
-                command, cwd=package, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=FETCH_PATIENCE
+                command,
+                cwd=package,
+                capture_output=True,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                timeout=FETCH_PATIENCE,
+                env={**os.environ, **_cargo_settings()},
             )
         except subprocess.TimeoutExpired as error:
             raise UserError(
@@ -198,6 +212,40 @@ def fetch() -> Path:
             if not target.is_dir():  # else another process was faster
                 raise
     return target
+
+
+def _write_package(package: Path) -> None:
+    """A package that depends on the crate, whose own dependencies are empty ones beside it.
+
+    They are not needed, and today's versions of some cannot be read by the cargo of Debian 12.
+    """
+    replaced = "".join(f'{name} = {{ path = "{name}" }}\n' for name in DEPENDENCIES)
+    manifest = (
+        f'[dependencies]\n{CRATE} = {{ version = "={CRATE_VERSION}", default-features = false }}\n'
+        f"[workspace]\n[patch.crates-io]\n{replaced}"
+    )
+    _write_crate(package, "fetch", "0.0.0", manifest)
+    for name, (version, features) in DEPENDENCIES.items():
+        declared = "".join(f"{feature} = []\n" for feature in features)
+        _write_crate(package / name, name, version, f"[features]\n{declared}")
+
+
+def _write_crate(folder: Path, name: str, version: str, rest: str) -> None:
+    (folder / "src").mkdir(parents=True)
+    (folder / "src" / "lib.rs").touch()
+    head = f'[package]\nname = "{name}"\nversion = "{version}"\nedition = "2018"\n'
+    (folder / "Cargo.toml").write_text(head + rest)
+
+
+def _cargo_settings() -> dict[str, str]:
+    """Environment in which cargo asks the registry for one crate, and does not fetch the index of all of them.
+
+    From 1.68 on that is what it does; before, as in Debian 12, it is a feature that has to be unlocked.
+    """
+    said = subprocess.run(["cargo", "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
+    version = re.search(r"(\d+)\.(\d+)", said)
+    old = version is not None and (int(version[1]), int(version[2])) < (1, 68)
+    return {"RUSTC_BOOTSTRAP": "1", "CARGO_UNSTABLE_SPARSE_REGISTRY": "true"} if old else {}
 
 
 # ---- the library ----

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,6 +201,32 @@ def test_without_sources_the_way_out_is_said(monkeypatch, tmp_path):
     monkeypatch.setenv("TFLM_DIR", str(tmp_path))
     with pytest.raises(UserError, match="holds no tensorflow/lite/micro"):
         tflm.find_sources()
+
+
+@pytest.mark.parametrize(
+    ("said", "unlocked"),
+    [("cargo 1.65.0", True), ("cargo 1.67.1 (8ecd4f20a 2023-01-10)", True), ("cargo 1.95.0", False)],
+)
+def test_old_cargos_ask_for_one_crate_too(said, unlocked, tmp_path, monkeypatch):
+    """Debian 12's would fetch the index of all crates from GitHub."""
+    tool = tmp_path / "cargo"
+    tool.write_text(f"#!/bin/sh\necho '{said}'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ("CARGO_UNSTABLE_SPARSE_REGISTRY" in tflm._cargo_settings()) == unlocked
+
+
+def test_of_the_crates_own_dependencies_none_is_fetched(tflm_library):
+    """Each has an empty stand-in, which its version fits."""
+    if not tflm._crate_folder().is_dir():
+        pytest.skip("the sources are a checkout, named in TFLM_DIR")
+    manifest = tomllib.loads((tflm._crate_folder() / "Cargo.toml").read_text())
+    needed = {**manifest["dependencies"], **manifest["build-dependencies"]}
+    assert set(needed) == set(tflm.DEPENDENCIES)
+    for name, wanted in needed.items():
+        version, features = tflm.DEPENDENCIES[name]
+        assert version.startswith(wanted["version"])
+        assert set(wanted.get("features", ())) <= set(features)
 
 
 def test_side_by_side(tflm_library, digits_tflite):
