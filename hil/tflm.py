@@ -316,7 +316,9 @@ def _compile_all(
 def image_recipe(board: Board, library: Library, operators: frozenset[str]) -> Recipe:
     """The firmware with the interpreter and the kernels of `operators`, ready for any model that needs no others."""
     if board.model_slot is None:
-        raise UserError(f"the board {board.name} has no model_slot in its board.json, which the runtime tflm needs")
+        raise UserError(
+            f"the board {board.name} has no model_slot in its board.json, which the runtime tflm needs; use another one"
+        )
     base = recipe(replace(board, flash_size=board.model_slot - board.flash_origin), "tflm")
     header = _operators_folder(library.sources, operators)
     system = (f"-isystem{path}" for path in library.sources.include_dirs)

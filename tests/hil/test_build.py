@@ -156,6 +156,19 @@ def test_boards():
         load_board("arduino")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [('"flash_origin"', '"flash"', "it lacks 'flash_origin'"), ("{", "", "Extra data"), ('"0x08000000"', '"x"', "'x'")],
+)
+def test_a_board_that_is_none(old, new, reason, tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "board.json").write_text((load_board().folder / "board.json").read_text().replace(old, new, 1))
+    monkeypatch.setattr("hil.recipe.BOARDS", tmp_path)
+    with pytest.raises(UserError, match=rf"mine/board\.json does not describe a board: .*{reason}"):
+        load_board("mine")
+
+
 def test_firmware_holds_no_absolute_paths(builder, tmp_path):
     elf = builder.build(tmp_path / "a.elf", "none")
     assert str(Path.cwd()).encode() not in elf.read_bytes()
