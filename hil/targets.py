@@ -129,8 +129,8 @@ class PortTarget:
         name = f"port-{re.sub(r'[^A-Za-z0-9.-]+', '-', self.url)}.lock"
         with suppress(OSError):
             STATE.mkdir(parents=True, exist_ok=True)
-            return (STATE / name).open("a")
-        return Path(tempfile.gettempdir(), f"tfsparse-{name}").open("a")
+            return _opened(STATE / name)
+        return _opened(Path(tempfile.gettempdir(), f"tfsparse-{name}"))
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -196,6 +196,13 @@ class PortTarget:
         if start == f"socket://{HOST}" and port.isdigit() and running_detached(int(port), STATE):
             return int(port)
         return None
+
+
+def _opened(path: Path) -> IO[str]:
+    """For its lock only, which reading is enough for: it may be another user's."""
+    with suppress(FileExistsError):
+        path.touch(exist_ok=False)
+    return path.open()
 
 
 def _take(lock: IO[str]) -> bool:

@@ -14,9 +14,7 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 import struct
-import subprocess
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -25,27 +23,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hil import tflm_crate
 from hil.build import BuildError, gcc_version, run_tool
 from hil.recipe import TOOLCHAIN, Board, Recipe, board_names, load_board, recipe
+from hil.tflm_crate import CACHE, CHECKOUT
 from tfsparse.errors import UserError, run_cli
-
-CACHE = Path(__file__).resolve().parents[1] / ".cache" / "tflm"
-CRATE, CRATE_VERSION = "tfmicro", "0.1.0"
-DEPENDENCIES = {  # of that crate: version, features that it asks for
-    "bindgen": ("0.53.2", ()),
-    "cc": ("1.0.52", ("parallel",)),
-    "cpp": ("0.5.5", ()),
-    "cpp_build": ("0.5.4", ()),
-    "cty": ("0.2.1", ()),
-    "error-chain": ("0.12.2", ()),
-    "fs_extra": ("1.1.0", ()),
-    "glob": ("0.3.0", ()),
-    "log": ("0.4.8", ()),
-    "managed": ("0.7.0", ("alloc", "std")),
-    "ordered-float": ("1.0.0", ()),
-}
-FETCH_PATIENCE = 300.0  # seconds
-HINT = "bring its sources with: make tflm (or name a checkout of TFLite Micro in TFLM_DIR)"
 
 # Levels as in TFLite Micro's own Makefile: the framework small, the kernels fast.
 FRAMEWORK_LEVEL, KERNEL_LEVEL = "-Os", "-O2"
@@ -121,14 +103,10 @@ def find_sources() -> Sources:
         if not (root / "tensorflow" / "lite" / "micro").is_dir():
             raise UserError(f"TFLM_DIR={directory} holds no tensorflow/lite/micro; name a checkout of TFLite Micro")
         return _sources(root.resolve())
-    root = _crate_folder() / "submodules" / "tensorflow"
+    root = tflm_crate.folder() / "submodules" / "tensorflow"
     if not root.is_dir():
-        raise UserError(f"TFLite Micro is not here; {HINT}")
+        raise UserError(f"TFLite Micro is not here; bring its sources with: make tflm (or {CHECKOUT})")
     return _sources(root)
-
-
-def _crate_folder() -> Path:
-    return CACHE / f"{CRATE}-{CRATE_VERSION}"
 
 
 def _sources(root: Path) -> Sources:
@@ -170,82 +148,6 @@ def _ours(files: list[Path]) -> tuple[Path, ...]:
         r"_test\.cc$|test_helper|debug_log|micro_time|debug_tools|all_ops_resolver|mock_|fake_|/c_api|python"
     )
     return tuple(sorted(path for path in files if not unwanted.search(path.as_posix()) or path.name == "common.c"))
-
-
-def fetch() -> Path:
-    """Bring the crate with cargo, the ordinary client of its registry, into the cache. Does nothing where it is."""
-    target = _crate_folder()
-    if target.is_dir():
-        return target
-    if shutil.which("cargo") is None:
-        raise UserError(
-            f"cargo is not on PATH; install it with: apt-get install cargo; or {HINT.partition('(or ')[2][:-1]}"
-        )
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fetch-", dir=CACHE) as folder:
-        package = Path(folder)
-        _write_package(package)
-        command = ["cargo", "vendor", "--quiet", "--versioned-dirs", "vendor"]
-        try:
-            result = subprocess.run(
-                command,
-                cwd=package,
-                capture_output=True,
-                text=True,
-                stdin=subprocess.DEVNULL,
-                timeout=FETCH_PATIENCE,
-                env={**os.environ, **_cargo_settings()},
-            )
-        except subprocess.TimeoutExpired as error:
-            raise UserError(
-                f"cargo brought nothing in {FETCH_PATIENCE:.0f} s; check the connection, try again"
-            ) from error
-        found = package / "vendor" / target.name
-        if not found.is_dir():
-            reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
-            raise UserError(
-                f"cargo could not bring {CRATE} {CRATE_VERSION} ({reason}); check the connection, try again"
-            )
-        try:
-            found.rename(target)
-        except OSError:
-            if not target.is_dir():  # else another process was faster
-                raise
-    return target
-
-
-def _write_package(package: Path) -> None:
-    """A package that depends on the crate, whose own dependencies are empty ones beside it.
-
-    They are not needed, and today's versions of some cannot be read by the cargo of Debian 12.
-    """
-    replaced = "".join(f'{name} = {{ path = "{name}" }}\n' for name in DEPENDENCIES)
-    manifest = (
-        f'[dependencies]\n{CRATE} = {{ version = "={CRATE_VERSION}", default-features = false }}\n'
-        f"[workspace]\n[patch.crates-io]\n{replaced}"
-    )
-    _write_crate(package, "fetch", "0.0.0", manifest)
-    for name, (version, features) in DEPENDENCIES.items():
-        declared = "".join(f"{feature} = []\n" for feature in features)
-        _write_crate(package / name, name, version, f"[features]\n{declared}")
-
-
-def _write_crate(folder: Path, name: str, version: str, rest: str) -> None:
-    (folder / "src").mkdir(parents=True)
-    (folder / "src" / "lib.rs").touch()
-    head = f'[package]\nname = "{name}"\nversion = "{version}"\nedition = "2018"\n'
-    (folder / "Cargo.toml").write_text(head + rest)
-
-
-def _cargo_settings() -> dict[str, str]:
-    """Environment in which cargo asks the registry for one crate, and does not fetch the index of all of them.
-
-    From 1.68 on that is what it does; before, as in Debian 12, it is a feature that has to be unlocked.
-    """
-    said = subprocess.run(["cargo", "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
-    version = re.search(r"(\d+)\.(\d+)", said)
-    old = version is not None and (int(version[1]), int(version[2])) < (1, 68)
-    return {"RUSTC_BOOTSTRAP": "1", "CARGO_UNSTABLE_SPARSE_REGISTRY": "true"} if old else {}
 
 
 # ---- the library ----
@@ -416,7 +318,7 @@ def main() -> int:
     arguments.add_argument("--board", default=None, help=f"one of: {', '.join(board_names())}")
     options = arguments.parse_args()
     if not os.environ.get("TFLM_DIR"):
-        fetch()
+        tflm_crate.fetch()
     library = build_library(load_board(options.board) if options.board else load_board())
     print(f"TFLite Micro is ready: {library.archive}")
     return 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hil import tflm
+from hil import tflm, tflm_crate
 from hil.device import Device
 from hil.emulator import Emulator
 from hil.measurement import MeasurementError
@@ -192,12 +192,12 @@ def test_sources_of_a_current_checkout_are_found_in_either_layout(monkeypatch, t
 
 def test_without_sources_the_way_out_is_said(monkeypatch, tmp_path):
     monkeypatch.delenv("TFLM_DIR", raising=False)
-    monkeypatch.setattr(tflm, "CACHE", tmp_path)
+    monkeypatch.setattr(tflm_crate, "CACHE", tmp_path)
     with pytest.raises(UserError, match="make tflm"):
         tflm.find_sources()
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="apt-get install cargo"):
-        tflm.fetch()
+        tflm_crate.fetch()
     monkeypatch.setenv("TFLM_DIR", str(tmp_path))
     with pytest.raises(UserError, match="holds no tensorflow/lite/micro"):
         tflm.find_sources()
@@ -213,18 +213,18 @@ def test_old_cargos_ask_for_one_crate_too(said, unlocked, tmp_path, monkeypatch)
     tool.write_text(f"#!/bin/sh\necho '{said}'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert ("CARGO_UNSTABLE_SPARSE_REGISTRY" in tflm._cargo_settings()) == unlocked
+    assert ("CARGO_UNSTABLE_SPARSE_REGISTRY" in tflm_crate._cargo_settings()) == unlocked
 
 
 def test_of_the_crates_own_dependencies_none_is_fetched(tflm_library):
     """Each has an empty stand-in, which its version fits."""
-    if not tflm._crate_folder().is_dir():
+    if not tflm_crate.folder().is_dir():
         pytest.skip("the sources are a checkout, named in TFLM_DIR")
-    manifest = tomllib.loads((tflm._crate_folder() / "Cargo.toml").read_text())
+    manifest = tomllib.loads((tflm_crate.folder() / "Cargo.toml").read_text())
     needed = {**manifest["dependencies"], **manifest["build-dependencies"]}
-    assert set(needed) == set(tflm.DEPENDENCIES)
+    assert set(needed) == set(tflm_crate.DEPENDENCIES)
     for name, wanted in needed.items():
-        version, features = tflm.DEPENDENCIES[name]
+        version, features = tflm_crate.DEPENDENCIES[name]
         assert version.startswith(wanted["version"])
         assert set(wanted.get("features", ())) <= set(features)
 
