@@ -7,6 +7,7 @@ pyserial). BOARD@ before it names the board: for an emulator one that is not the
 from __future__ import annotations
 
 import fcntl
+import logging
 import re
 import tempfile
 import time
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 EMULATORS = {"emulator": Emulator, "renode": Renode}
 STATE = Path(__file__).resolve().parents[1] / ".pio"  # where the emulators of `pio run -t upload` are noted
 TURN_PATIENCE = 300.0  # seconds until another measurement on the same port has ended
+TOLD_AFTER = 3.0  # seconds of waiting for it
+
+log = logging.getLogger("hil")
 
 
 class Target(Protocol):
@@ -136,9 +140,13 @@ class PortTarget:
     def turn(self) -> Iterator[None]:
         """Alone with the device: no other measurement puts its own firmware there in the middle of this one."""
         with self._lock() as lock:
-            deadline = time.monotonic() + TURN_PATIENCE
+            started, told = time.monotonic(), False
             while not _take(lock):
-                if time.monotonic() > deadline:
+                waited = time.monotonic() - started
+                if waited > TOLD_AFTER and not told:
+                    log.warning("waiting for another measurement on %s to end", self.url)
+                    told = True
+                if waited > TURN_PATIENCE:
                     raise DeviceError(
                         f"another measurement uses {self.url} for more than {TURN_PATIENCE:.0f} s; wait for its end"
                     )
