@@ -27,7 +27,7 @@ def flashable(tmp_path, monkeypatch) -> str:
     manifest.write_text(json.dumps(content))
     monkeypatch.setattr("hil.recipe.BOARDS", boards)
     # A blank board is silent, and is waited for: seconds less.
-    monkeypatch.setattr(device.Device.__init__, "__kwdefaults__", {"name": None, "patience": 3.0})
+    monkeypatch.setattr(device.Device.__init__, "__kwdefaults__", {"name": None, "patience": 5.0})
     return "stm32f405_qemu"
 
 
