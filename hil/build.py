@@ -16,6 +16,7 @@ from hil.recipe import TOOLCHAIN, TOOLCHAIN_HINT, Board, Recipe, recipe
 from tfsparse.errors import UserError
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
+TOOL_PATIENCE = 120.0  # seconds
 OVERFLOW = re.compile(r"region [`'](FLASH|RAM)' overflowed by (\d+) bytes")
 
 
@@ -36,11 +37,16 @@ class ModelSource:
 
     @classmethod
     def in_folder(cls, directory: Path) -> ModelSource:
-        """All C files of `directory`. Raises UserError where there is no model.h."""
-        if not (directory / "model.h").is_file():
+        """All C files of `directory`. Raises UserError where there is no model.h, or a name that the protocol cannot
+        carry."""
+        header = directory / "model.h"
+        if not header.is_file():
             raise UserError(
                 f"{directory} holds no model.h; name an int8 .tflite or a folder written by python -m tfsparse.compiler"
             )
+        named = re.search(r'#define MODEL_NAME "(.*)"', header.read_text())
+        if named and "m-ready" in named[1]:
+            raise UserError(f"'{named[1]}' in {header} is no name for a model: m-ready ends replies; choose another")
         return cls(directory, tuple(sorted(path.name for path in directory.glob("*.c"))))
 
 
@@ -165,6 +171,8 @@ def _partial(target: Path) -> Path:
 
 
 def _first_error(stderr: str) -> str:
+    if "No space left on device" in stderr:
+        return "no space is left on the disk; make room there"
     lines = [line for line in stderr.splitlines() if "error" in line or "undefined" in line]
     return (lines or stderr.splitlines() or ["no message"])[0].strip()
 
@@ -178,4 +186,12 @@ def gcc_version() -> str:
 
 
 def run_tool(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, check=False)
+    """Raises BuildError where it does not end in time."""
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=TOOL_PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(
+            f"{command[0]} did not end within {TOOL_PATIENCE:.0f} s; try again when the machine is less busy"
+        ) from error

@@ -22,6 +22,7 @@ from tfsparse.errors import UserError
 QEMU = "qemu-system-arm"
 QEMU_HINT = "apt-get install qemu-system-arm"
 HOST = "127.0.0.1"
+START_PATIENCE = 30.0  # seconds
 
 
 class EmulatorError(UserError):
@@ -191,18 +192,24 @@ def start_detached(elf: Path, board: Board, port: int, state: Path, slot: Path |
     try:
         state.mkdir(parents=True, exist_ok=True)
         with (state / f"emulator-{port}.log").open("w") as log:
-            process = subprocess.Popen(
-                _command(elf.resolve(), board, listener, wait=False, slot=slot and slot.resolve()),
+            command = _command(elf.resolve(), board, listener, wait=False, slot=slot and slot.resolve())
+            # A shell starts it and ends: it is nobody's child. Ray's workers end their children when they end.
+            shell = subprocess.run(
+                ["sh", "-c", '"$@" >&2 & echo $!', "sh", *command],
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=subprocess.PIPE,
                 stderr=log,
+                text=True,
                 start_new_session=True,
+                timeout=START_PATIENCE,
+                check=True,
             )
     finally:
         listener.close()
-    started = _start_time(process.pid)
+    pid = int(shell.stdout)
+    started = _start_time(pid)
     if started is None:
         raise EmulatorError(f"QEMU ended at once; its log is {state / f'emulator-{port}.log'}")
-    _note(state, port).write_text(json.dumps(asdict(Detached(process.pid, started, str(elf)))))
+    _note(state, port).write_text(json.dumps(asdict(Detached(pid, started, str(elf)))))
     return f"socket://{HOST}:{port}"

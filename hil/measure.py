@@ -31,6 +31,7 @@ __all__ = ["Measurement", "MeasurementError", "Measurer"]
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+SIDE_BY_SIDE_EXPLAINED = 110  # columns of a terminal in which there is room beside two runtimes for explanations
 BYTES, COUNT = "bytes", ""
 ROWS = (
     ("flash_total", BYTES, ".isr_vector + .text + .rodata + .data"),
@@ -107,7 +108,7 @@ def main() -> int:
         records = [measurement.to_json() for measurement in measurements]
         print(json.dumps(records[0] if len(records) == 1 else records))
     else:
-        _print_table(measurements)
+        _print_table(measurements, options.repeat)
     return 0 if all(measurement.bit_exact for measurement in measurements) else 1
 
 
@@ -202,37 +203,49 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _print_table(measurements: list[Measurement]) -> None:
+def _print_table(measurements: list[Measurement], repeat: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
     first, *others = measurements
+    explained = not others or console.width >= SIDE_BY_SIDE_EXPLAINED
     runtimes = ", ".join(measurement.runtime for measurement in measurements)
-    table = Table(title=f"{runtimes} on {first.target}", title_justify="left")
+    times = f", measured {repeat} times" if repeat > 1 else ""
+    table = Table(title=f"{runtimes} on {first.target}{times}", title_justify="left")
     table.add_column("figure", no_wrap=True)
     for measurement in measurements:
         table.add_column(measurement.runtime if others else "value", justify="right", no_wrap=True)
     for other in others:
         table.add_column(f"{first.runtime} / {other.runtime}", justify="right", no_wrap=True)
-    table.add_column("what it is", style="dim")
+    if explained:
+        table.add_column("what it is", style="dim")
+    for name, cells, ratios, meaning in _rows(measurements):
+        table.add_row(name, *cells, *(ratios or ("",) * len(others)), *((meaning,) if explained else ()))
+    console.print(table)
+    if not explained:
+        console.print(f"bit_exact: {_verdict(measurements)}", highlight=False)
+
+
+def _rows(measurements: list[Measurement]) -> Iterator[tuple[str, list[str], list[str], str]]:
+    """(name, a cell for each measurement, the first one's ratio to each other, what it is)"""
+    first = measurements[0]
     for name, unit, meaning in ROWS:
         values = [getattr(measurement, name) for measurement in measurements]
         if any(value is not None for value in values):
             cells = ["-" if value is None else f"{value:,{'.3f' * (unit == 'ms')}} {unit}".strip() for value in values]
-            table.add_row(name, *cells, *(_ratio(values[0], value) for value in values[1:]), meaning)
-    gaps = ("",) * len(others)
+            yield name, cells, [_ratio(values[0], value) for value in values[1:]], meaning
     if any(measurement.fed == BY_ROWS for measurement in measurements):
-        ways = ("by rows" if measurement.fed == BY_ROWS else measurement.fed for measurement in measurements)
-        table.add_row("fed", *ways, *gaps, "how it takes its input: ram_model holds all of it, or the rows needed")
+        ways = ["by rows" if measurement.fed == BY_ROWS else measurement.fed for measurement in measurements]
+        yield "fed", ways, [], "how it takes its input: ram_model holds all of it, or the rows needed"
     if first.accuracy is not None:
-        shares = (f"{measurement.accuracy:.2%}" for measurement in measurements)
-        table.add_row("accuracy", *shares, *gaps, f"on the device, {first.inputs} inputs")
-    verdicts = ({True: "yes", False: "NO", None: "unknown"}[each.bit_exact] for each in measurements)
-    table.add_row("bit_exact", *verdicts, *gaps, _verdict(measurements))
+        shares = [f"{measurement.accuracy:.2%}" for measurement in measurements]
+        yield "accuracy", shares, [], f"on the device, {first.inputs} inputs"
+    verdicts = [{True: "yes", False: "NO", None: "unknown"}[measurement.bit_exact] for measurement in measurements]
+    yield "bit_exact", verdicts, [], _verdict(measurements)
     if any(measurement.max_difference for measurement in measurements):
-        steps = (str(measurement.max_difference) for measurement in measurements)
-        table.add_row("max_difference", *steps, *gaps, "from the reference, in quantisation steps")
-    Console().print(table)
+        steps = [str(measurement.max_difference) for measurement in measurements]
+        yield "max_difference", steps, [], "from the reference, in quantisation steps"
 
 
 def _ratio(one: float | None, other: float | None) -> str:

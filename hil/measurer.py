@@ -74,7 +74,7 @@ class Measurer:
         optimize: str | None = None,
     ):
         from hil.recipe import runtime_names
-        from hil.targets import open_target
+        from hil.targets import open_target, split_name
 
         if runtime not in runtime_names() or runtime == "none":
             known = ", ".join(name for name in runtime_names() if name != "none")
@@ -83,7 +83,10 @@ class Measurer:
             raise MeasurementError(
                 f"the runtime {runtime} takes its input as a whole; feed it by rows with the runtime sparse"
             )
-        self.target, self.runtime, self.by_rows = target, runtime, by_rows
+        # A board that is named, wherever that is done, stands in the figures: those of an emulated Cortex-M0 must not
+        # pass for the default one's.
+        self.target = f"{board}@{target}" if board and not split_name(target)[0] else target
+        self.runtime, self.by_rows = runtime, by_rows
         self._compiling: dict[str, Any] = {"by_rows": by_rows} | ({"formats": formats} if formats else {})
         self._compiling |= {"optimize": optimize} if optimize else {}
         self._target = open_target(target, board, upload=upload)
@@ -113,6 +116,11 @@ class Measurer:
     @property
     def board(self) -> Board:
         return self.images.board
+
+    @property
+    def busy(self) -> bool:
+        """Whether another measurement runs on the target, for whose end `measure` would wait."""
+        return self._target.busy
 
     @property
     def baseline(self) -> Footprint:
@@ -219,10 +227,11 @@ def check_ports(compiled: CompiledModel) -> None:
         )
 
 
-def measure_running(url: str, images: Path, workdir: Path | None = None, board: str | None = None) -> Measurement:
-    """Measure the firmware that already runs behind the serial port `url`.
+def measure_running(name: str, images: Path, workdir: Path | None = None, board: str | None = None) -> Measurement:
+    """Measure the firmware that already runs behind a serial port.
 
     Args:
+        name: the target's, [BOARD@]PORT.
         images: PlatformIO's build folder; the image with the device's build id is looked for there, as sizes are in the
             ELF file only. Where its model lies beside it, outputs are compared as well.
 
@@ -231,10 +240,12 @@ def measure_running(url: str, images: Path, workdir: Path | None = None, board: 
     from hil.device import Device
     from hil.footprint import read_footprint
     from hil.session import run_inputs
+    from hil.targets import PortTarget, split_name
 
-    with Device(url) as device:
+    url = split_name(name)[1]
+    with PortTarget(name, url, None, upload=False).turn(), Device(url) as device:
         build_id = device.synchronise()
-        memory, name = device.memory(), device.model()
+        memory, called = device.memory(), device.model()
         elf = _image_with(build_id, images)
         model = elf.parent / MODEL_BESIDE if elf else None
         if model is None or not model.is_file():
@@ -243,18 +254,20 @@ def measure_running(url: str, images: Path, workdir: Path | None = None, board: 
             if memory.input:
                 run = run_inputs(device, _random_bytes(memory.input))
                 memory = run.memory
+            if device.build_id() != build_id:
+                raise MeasurementError(f"another firmware was put on {name} while it was measured; measure it again")
             seconds = {"compile": 0.0, "measure": time.monotonic() - started}
     if model is not None and model.is_file():
-        with Measurer(url, memory.runtime, workdir, board, by_rows=memory.row > 0) as measurer:
-            return measurer.measure(model, name=name)
+        with Measurer(name, memory.runtime, workdir, board, by_rows=memory.row > 0) as measurer:
+            return measurer.measure(model, name=called)
     figures: dict[str, int | None] = dict.fromkeys(("flash_total", "flash_model", "ram_total", "ram_model"))
     if elf:
-        with Measurer(url, workdir=workdir, board=board) as measurer:
+        with Measurer(name, workdir=workdir, board=board) as measurer:
             beside = memory.payload if memory.slot_crc else 0
             figures = figures_of(read_footprint(elf), measurer.baseline, memory, run.ticks if run else None, beside)
     ticks = run.ticks if run else None
     return Measurement(
-        target=url,
+        target=name,
         runtime=memory.runtime,
         fed=ROWS if memory.row else WHOLE,
         **figures | device_figures(memory, ticks),

@@ -25,7 +25,7 @@ log = logging.getLogger("hil")
 
 
 class MeasurerPool:
-    """Measures on the first of its targets that is well; like `Measurer`. A context manager; use one per thread.
+    """Measures on the first of its targets that is well and free, as `Measurer` does. A context manager; one a thread.
 
     Args:
         targets: names as `hil.targets` has them, such as ("/dev/ttyACM0", "/dev/ttyACM1"). They must be of one board,
@@ -67,7 +67,7 @@ class MeasurerPool:
         Raises MeasurementError where no device could, with the reason of each.
         """
         failures: dict[Measurer, Exception] = {}
-        for measurer in tuple(self._measurers):
+        for measurer in sorted(self._measurers, key=lambda each: each.busy):
             try:
                 found = measurer.measure(tflite, inputs, labels, progress, name=name)
             except OF_THE_DEVICE as error:

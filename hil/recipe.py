@@ -85,15 +85,22 @@ def board_named(device_name: str) -> str | None:
 
 
 def load_board(name: str = DEFAULT_BOARD) -> Board:
-    """Read a board's folder. Raises UserError for a name that has none."""
+    """Read a board's folder. Raises UserError for a name that has none, and for a board.json that is none."""
     path = BOARDS / name / "board.json"
     if not path.is_file():
         raise UserError(f"there is no board '{name}'; firmware/boards/ has: {', '.join(board_names())}")
-    manifest = json.loads(path.read_text())
+    try:
+        return _board_of(name, path.parent, json.loads(path.read_text()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{path} does not describe a board: {reason}; compare it with {DEFAULT_BOARD}'s") from error
+
+
+def _board_of(name: str, folder: Path, manifest: dict) -> Board:
     own = manifest["tfsparse"]
     return Board(
         name=name,
-        folder=path.parent,
+        folder=folder,
         title=manifest["name"],
         cpu_flags=tuple(own["cpu_flags"]),
         flash_origin=int(own["flash_origin"], 0),

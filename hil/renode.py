@@ -20,7 +20,7 @@ from hil.emulator import HOST, EmulatorError, dying_with_us
 from hil.recipe import Board
 
 RENODE = "renode"
-RENODE_HINT = "get it from https://renode.io, or measure with --port emulator"
+RENODE_HINT = "get it from https://renode.io, or measure on the target emulator"
 START_SECONDS = 60.0  # .NET takes its time
 
 # After a reset of the machine its memories are empty: the macro of this name fills them again.
@@ -49,7 +49,7 @@ class Renode:
 
     def __init__(self, elf: Path, board: Board, slot: Path | None = None):
         if board.renode_platform is None:
-            raise EmulatorError(f"the board {board.name} has no renode.repl; measure it with --port emulator")
+            raise EmulatorError(f"the board {board.name} has no renode.repl; measure it on the target emulator")
         if shutil.which(RENODE) is None:
             raise EmulatorError(f"{RENODE} is not on PATH; {RENODE_HINT}")
         # Everything lies in one folder of a plain name: in Renode's scripts a space would end a path.

@@ -6,12 +6,16 @@ pyserial). BOARD@ before it names the board: for an emulator one that is not the
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import re
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from hil.device import ATTEMPTS, Device, DeviceError, SilenceError
 from hil.emulator import HOST, Emulator, running_detached, start_detached
@@ -26,12 +30,21 @@ if TYPE_CHECKING:
 
 EMULATORS = {"emulator": Emulator, "renode": Renode}
 STATE = Path(__file__).resolve().parents[1] / ".pio"  # where the emulators of `pio run -t upload` are noted
+TURN_PATIENCE = 300.0  # seconds until another measurement on the same port has ended
+TOLD_AFTER = 3.0  # seconds of waiting for it
+
+log = logging.getLogger("hil")
 
 
 class Target(Protocol):
     """One place where images run."""
 
     name: str
+
+    @property
+    def busy(self) -> bool:
+        """Whether another measurement runs there, for which `holding` would wait."""
+        ...
 
     def board(self) -> Board:
         """What is there."""
@@ -72,6 +85,7 @@ class EmulatorTarget:
     name: str
     kind: str  # of EMULATORS
     _board: Board
+    busy = False
 
     def board(self) -> Board:
         return self._board
@@ -105,9 +119,39 @@ class PortTarget:
     def board(self) -> Board:
         """Raises DeviceError where the port cannot be opened or no firmware of ours answers."""
         if self._board is None:
-            with Device(self.url) as device:
+            with self.turn(), Device(self.url) as device:
                 self._board = load_board(self._ask(device))
         return self._board
+
+    @property
+    def busy(self) -> bool:
+        with self._lock() as lock:
+            return not _take(lock)
+
+    def _lock(self) -> IO[str]:
+        """The file whose lock the process holds that has the device, from upload to the last figure."""
+        name = f"port-{re.sub(r'[^A-Za-z0-9.-]+', '-', self.url)}.lock"
+        with suppress(OSError):
+            STATE.mkdir(parents=True, exist_ok=True)
+            return _opened(STATE / name)
+        return _opened(Path(tempfile.gettempdir(), f"tfsparse-{name}"))
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Alone with the device: no other measurement puts its own firmware there in the middle of this one."""
+        with self._lock() as lock:
+            started, told = time.monotonic(), False
+            while not _take(lock):
+                waited = time.monotonic() - started
+                if waited > TOLD_AFTER and not told:
+                    log.warning("waiting for another measurement on %s to end", self.url)
+                    told = True
+                if waited > TURN_PATIENCE:
+                    raise DeviceError(
+                        f"another measurement uses {self.url} for more than {TURN_PATIENCE:.0f} s; wait for its end"
+                    )
+                time.sleep(0.05)
+            yield
 
     def _ask(self, device: Device) -> str:
         """The board's name, asked again where the line has damaged it."""
@@ -126,12 +170,15 @@ class PortTarget:
 
     @contextmanager
     def holding(self, image: Image, tflite: Path) -> Iterator[Device]:
-        if self.upload:
-            self._put(image)
-        with Device(self.url) as device:
-            device.settle()
-            _check(device, image, self.name, tflite)
-            yield device
+        with self.turn():
+            if self.upload:
+                self._put(image)
+            with Device(self.url) as device:
+                device.settle()
+                _check(device, image, self.name, tflite)
+                yield device
+                # Whatever else can flash a board may have done so in between: a programmer asks no port.
+                _check(device, image, self.name, tflite)
 
     def _put(self, image: Image) -> None:
         """Whatever of the image is not on the device yet."""
@@ -157,6 +204,22 @@ class PortTarget:
         if start == f"socket://{HOST}" and port.isdigit() and running_detached(int(port), STATE):
             return int(port)
         return None
+
+
+def _opened(path: Path) -> IO[str]:
+    """For its lock only, which reading is enough for: it may be another user's."""
+    with suppress(FileExistsError):
+        path.touch(exist_ok=False)
+    return path.open()
+
+
+def _take(lock: IO[str]) -> bool:
+    """Take the file's lock, unless another one has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def usb_serial(port: str) -> str | None:

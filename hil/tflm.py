@@ -14,9 +14,7 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 import struct
-import subprocess
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -25,14 +23,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hil import tflm_crate
 from hil.build import BuildError, gcc_version, run_tool
 from hil.recipe import TOOLCHAIN, Board, Recipe, board_names, load_board, recipe
+from hil.tflm_crate import CACHE, CHECKOUT
 from tfsparse.errors import UserError, run_cli
-
-CACHE = Path(__file__).resolve().parents[1] / ".cache" / "tflm"
-CRATE, CRATE_VERSION = "tfmicro", "0.1.0"
-FETCH_PATIENCE = 300.0  # seconds
-HINT = "bring its sources with: make tflm (or name a checkout of TFLite Micro in TFLM_DIR)"
 
 # Levels as in TFLite Micro's own Makefile: the framework small, the kernels fast.
 FRAMEWORK_LEVEL, KERNEL_LEVEL = "-Os", "-O2"
@@ -108,14 +103,10 @@ def find_sources() -> Sources:
         if not (root / "tensorflow" / "lite" / "micro").is_dir():
             raise UserError(f"TFLM_DIR={directory} holds no tensorflow/lite/micro; name a checkout of TFLite Micro")
         return _sources(root.resolve())
-    root = _crate_folder() / "submodules" / "tensorflow"
+    root = tflm_crate.folder() / "submodules" / "tensorflow"
     if not root.is_dir():
-        raise UserError(f"TFLite Micro is not here; {HINT}")
+        raise UserError(f"TFLite Micro is not here; bring its sources with: make tflm (or {CHECKOUT})")
     return _sources(root)
-
-
-def _crate_folder() -> Path:
-    return CACHE / f"{CRATE}-{CRATE_VERSION}"
 
 
 def _sources(root: Path) -> Sources:
@@ -157,47 +148,6 @@ def _ours(files: list[Path]) -> tuple[Path, ...]:
         r"_test\.cc$|test_helper|debug_log|micro_time|debug_tools|all_ops_resolver|mock_|fake_|/c_api|python"
     )
     return tuple(sorted(path for path in files if not unwanted.search(path.as_posix()) or path.name == "common.c"))
-
-
-def fetch() -> Path:
-    """Bring the crate with cargo, the ordinary client of its registry, into the cache. Does nothing where it is."""
-    target = _crate_folder()
-    if target.is_dir():
-        return target
-    if shutil.which("cargo") is None:
-        raise UserError(
-            f"cargo is not on PATH; install it with: apt-get install cargo; or {HINT.partition('(or ')[2][:-1]}"
-        )
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fetch-", dir=CACHE) as folder:
-        package = Path(folder)
-        (package / "src").mkdir()
-        (package / "src" / "lib.rs").touch()
-        (package / "Cargo.toml").write_text(
-            '[package]\nname = "fetch"\nversion = "0.0.0"\nedition = "2018"\n[workspace]\n'
-            f'[dependencies]\n{CRATE} = {{ version = "={CRATE_VERSION}", default-features = false }}\n'
-        )
-        command = ["cargo", "vendor", "--quiet", "--versioned-dirs", "vendor"]
-        try:
-            result = subprocess.run(
-                command, cwd=package, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=FETCH_PATIENCE
-            )
-        except subprocess.TimeoutExpired as error:
-            raise UserError(
-                f"cargo brought nothing in {FETCH_PATIENCE:.0f} s; check the connection, try again"
-            ) from error
-        found = package / "vendor" / target.name
-        if not found.is_dir():
-            reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
-            raise UserError(
-                f"cargo could not bring {CRATE} {CRATE_VERSION} ({reason}); check the connection, try again"
-            )
-        try:
-            found.rename(target)
-        except OSError:
-            if not target.is_dir():  # else another process was faster
-                raise
-    return target
 
 
 # ---- the library ----
@@ -268,7 +218,9 @@ def _compile_all(
 def image_recipe(board: Board, library: Library, operators: frozenset[str]) -> Recipe:
     """The firmware with the interpreter and the kernels of `operators`, ready for any model that needs no others."""
     if board.model_slot is None:
-        raise UserError(f"the board {board.name} has no model_slot in its board.json, which the runtime tflm needs")
+        raise UserError(
+            f"the board {board.name} has no model_slot in its board.json, which the runtime tflm needs; use another one"
+        )
     base = recipe(replace(board, flash_size=board.model_slot - board.flash_origin), "tflm")
     header = _operators_folder(library.sources, operators)
     system = (f"-isystem{path}" for path in library.sources.include_dirs)
@@ -366,7 +318,7 @@ def main() -> int:
     arguments.add_argument("--board", default=None, help=f"one of: {', '.join(board_names())}")
     options = arguments.parse_args()
     if not os.environ.get("TFLM_DIR"):
-        fetch()
+        tflm_crate.fetch()
     library = build_library(load_board(options.board) if options.board else load_board())
     print(f"TFLite Micro is ready: {library.archive}")
     return 0

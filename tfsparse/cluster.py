@@ -285,7 +285,3 @@ def _measure(target: str, by_rows: bool, model: bytes, inputs: np.ndarray | None
             return _measurers[key].measure(path, inputs)
         except UserError as error:
             return error
-        finally:
-            if resource_of(target) == "board":
-                # A port can be held by one process at a time, and the next task may run in another.
-                _measurers.pop(key).close()

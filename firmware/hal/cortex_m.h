@@ -31,13 +31,6 @@ typedef void (*vector_t)(void);
         [line] = handler,                                                                                              \
     }
 
-/* ARMv7-M: DWT_CYCCNT counts processor cycles from now on. */
-static inline void cycle_counter_start(void) {
-    DEMCR |= 1u << 24; /* TRCENA */
-    DWT_CYCCNT = 0;
-    DWT_CTRL |= 1u;
-}
-
 static inline uint32_t stack_pointer(void) {
     uint32_t value;
     __asm volatile("mov %0, sp" : "=r"(value));

@@ -11,10 +11,7 @@
 #define PWR_CR REG32(0x40007000u)
 #define PWR_CSR REG32(0x40007004u)
 #define FLASH_ACR REG32(0x40023C00u)
-#define GPIOA_MODER REG32(0x40020000u)
-#define GPIOA_PUPDR REG32(0x4002000Cu)
-#define GPIOA_AFRL REG32(0x40020020u)
-#define GPIOA_AFRH REG32(0x40020024u)
+#define GPIOA_BASE 0x40020000u
 
 #define RCC_CR_HSEON (1u << 16)
 #define RCC_CR_HSERDY (1u << 17)
@@ -51,14 +48,9 @@
 #error "name the serial port in board.c"
 #endif
 
+#include "real_board.h"
+#include "stm32_pins.h"
 #include "stm32_usart.h"
-
-#define ALTERNATE_USART 7u
-
-const char hal_board_name[] = BOARD_NAME;
-const char hal_tick_unit[] = "cycle";
-const struct hal_tick_scale hal_tick_scale = {1, 1};
-const uint32_t hal_ticks_per_lap_unit = CLOCK_MHZ;
 
 static void clock_start(void) {
     RCC_APB1ENR |= RCC_APB1ENR_PWR;
@@ -93,14 +85,6 @@ static void clock_start(void) {
     }
 }
 
-static void pin_to_usart(uint32_t pin) {
-    volatile uint32_t *const alternate = pin < 8u ? &GPIOA_AFRL : &GPIOA_AFRH;
-    const uint32_t shift = pin % 8u * 4u;
-    *alternate = (*alternate & ~(0xFu << shift)) | ALTERNATE_USART << shift;
-    GPIOA_PUPDR = (GPIOA_PUPDR & ~(3u << (2u * pin))) | 1u << (2u * pin); /* pull-up: an open line is silent */
-    GPIOA_MODER = (GPIOA_MODER & ~(3u << (2u * pin))) | 2u << (2u * pin);
-}
-
 void hal_init(void) {
     clock_start();
     RCC_AHB1ENR |= 1u << 0; /* GPIOA */
@@ -116,5 +100,3 @@ void hal_init(void) {
     usart_start(USART_HZ);
     cycle_counter_start();
 }
-
-uint32_t hal_ticks(void) { return DWT_CYCCNT; }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hil.device import FaultError, SilenceError
+from hil.device import FaultError, RefusedError, SilenceError
 
 # `count` times one subtraction and one branch back, which the compiler cannot change.
 LOOP = '{{ uint32_t n = {count}; __asm volatile("1: subs %0, #1\\n bne 1b" : "+r"(n)); }}'
@@ -76,6 +76,16 @@ def test_stack_overflow_is_reported_and_the_firmware_comes_back(start):
     with pytest.raises(FaultError, match=r"Stack overflow: sp=0x.*; give the board more stack_size"):
         device.infer()
     assert device.model() == "handmade"
+
+
+def test_a_stack_used_to_its_last_word_gives_no_figure(start):
+    """Whether it held that far or overflowed, nobody can tell."""
+    device = start(body="extern uint32_t _stack_limit[]; *(volatile uint32_t *)_stack_limit = 0;")
+    device.load(bytes(16))
+    with pytest.raises(RefusedError, match="Stack overflow: every byte of the stack was used"):
+        device.infer()
+    with pytest.raises(RefusedError, match="no results"):
+        device.output()
 
 
 def test_a_hard_fault_is_reported_with_registers(start):

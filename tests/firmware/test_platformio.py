@@ -234,6 +234,52 @@ def test_environments():
     assert config["platformio"]["default_envs"] == "stm32f405_qemu"
 
 
+OTHER_BUILDER = """
+# Tools and bare-metal flags as PlatformIO's own platforms set them; it knows nothing of this project.
+from SCons.Script import Default, DefaultEnvironment
+env = DefaultEnvironment()
+env.Replace(CC="arm-none-eabi-gcc", CXX="arm-none-eabi-g++", AR="arm-none-eabi-ar", SIZETOOL="arm-none-eabi-size",
+            PROGNAME="firmware", PROGSUFFIX=".elf", SIZEPRINTCMD="$SIZETOOL -B -d $SOURCES")
+env.Append(
+    CCFLAGS=["-Os", "-ffunction-sections", "-fdata-sections", "-Wall", "-mthumb", "-mcpu=cortex-m4"],
+    CXXFLAGS=["-fno-rtti", "-fno-exceptions"],
+    CPPDEFINES=[("F_CPU", "$BOARD_F_CPU")],
+    LINKFLAGS=["-Os", "-Wl,--gc-sections,--relax", "-mthumb", "-mcpu=cortex-m4"],
+    LIBS=["c", "gcc", "m", "stdc++"],
+)
+Default(env.BuildProgram())
+"""
+
+
+@pytest.mark.parametrize("name", [name for name in ENVIRONMENTS if name.endswith("_online")])
+def test_the_online_script_makes_our_image_under_another_platform(name, project, model):
+    """PlatformIO's own platform cannot be had offline; one that is like it stands in."""
+    other = project.folder / "other"
+    if not other.exists():
+        shutil.copytree(project.folder / "firmware" / "platform", other)
+        (other / "builder" / "main.py").write_text(OTHER_BUILDER)
+        platform = (other / "platform.py").read_text()
+        here = 'Path(__file__).resolve().parents[1] / "boards"'
+        assert here in platform
+        boards = f'Path("{project.folder}/firmware/boards")'
+        (other / "platform.py").write_text(platform.replace(here, boards).replace("TfsparsePlatform", "OtherPlatform"))
+        manifest = (other / "platform.json").read_text()
+        (other / "platform.json").write_text(manifest.replace('"name": "tfsparse"', '"name": "other"'))
+    ini = project.folder / "platformio.ini"
+    text = ini.read_text()
+    ini.write_text(text.replace("platform = ststm32", "platform = symlink://other"))
+    try:
+        result = project.pio("run", "-e", name, TFSPARSE_MODEL=str(model.directory))
+    finally:
+        ini.write_text(text)
+    assert result.returncode == 0, result.stdout + result.stderr
+    online = read_footprint(project.folder / ".pio" / "build" / name / "firmware.elf")
+    board = load_board(name.removesuffix("_online"))
+    assert online.sections[".stack"] == board.stack_size
+    assert online.size_of("arena") == 20
+    assert 6_000 < online.flash_total < 12_000
+
+
 def test_pio_understands_every_environment(project):
     result = project.pio("project", "config", "--json-output")
     assert result.returncode == 0, result.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hil import tflm
+from hil import tflm, tflm_crate
 from hil.measure import Measurer
 from hil.recipe import load_board
 from hil.tflm import Library
@@ -41,9 +41,9 @@ def measurer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measurer]:
 def tflm_library() -> Library:
     """TFLite Micro's sources and their library for the default board, made once in the project's cache."""
     if not os.environ.get("TFLM_DIR"):
-        if shutil.which("cargo") is None and not tflm._crate_folder().is_dir():
+        if shutil.which("cargo") is None and not tflm_crate.folder().is_dir():
             pytest.skip("no TFLite Micro: cargo is not on PATH (apt-get install cargo)")
-        tflm.fetch()
+        tflm_crate.fetch()
     return tflm.build_library(load_board())
 
 

@@ -95,6 +95,8 @@ def test_emulators_side_by_side_do_not_meet(image):
 def test_a_detached_one_outlives_its_client_and_is_replaced(image, free_port, tmp_path):
     url = start_detached(image, load_board(), free_port, tmp_path)
     first = running_detached(free_port, tmp_path)
+    # Nobody's child: whoever ends all of its children, as Ray's workers do, leaves it alone.
+    assert int(Path(f"/proc/{first.pid}/stat").read_text().rpartition(")")[2].split()[1]) != os.getpid()
     try:
         for _ in range(2):
             with Device(url) as device:

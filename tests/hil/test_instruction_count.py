@@ -8,25 +8,24 @@ from __future__ import annotations
 import socket
 import subprocess
 
+import numpy as np
 import pytest
 from elftools.elf.elffile import ELFFile
 
 from hil.build import Builder, ModelSource
 from hil.device import Device
 from hil.emulator import HOST, _command
-from hil.recipe import load_board
+from hil.measure import Measurer
+from hil.recipe import board_names, load_board
 from tfsparse.compiler import compile_model
 
 
-def spans(elf) -> list[tuple[int, int]]:
-    """[first, end) of all code but the interrupt's: every function of the image, by its symbol."""
+def span_of_inference(elf) -> tuple[int, int]:
+    """[first, end) of model_invoke in the image."""
     with elf.open("rb") as stream:
-        symbols = ELFFile(stream).get_section_by_name(".symtab").iter_symbols()
-        return [
-            (symbol["st_value"] & ~1, (symbol["st_value"] & ~1) + symbol["st_size"])
-            for symbol in symbols
-            if symbol["st_info"]["type"] == "STT_FUNC" and symbol.name == "model_invoke"
-        ]
+        (symbol,) = ELFFile(stream).get_section_by_name(".symtab").get_symbol_by_name("model_invoke")
+    start = symbol["st_value"] & ~1  # without the Thumb bit
+    return start, start + symbol["st_size"]
 
 
 def executed_between(log, first: int, last: int) -> int:
@@ -46,9 +45,10 @@ def executed_between(log, first: int, last: int) -> int:
     raise AssertionError("the log holds no whole inference")
 
 
-@pytest.mark.slow
-def test_a_log_of_every_instruction_agrees_within_one_per_cent(digits_tflite, measurer, tmp_path):
-    board = load_board()
+@pytest.mark.parametrize("name", [name for name in board_names() if load_board(name).qemu_machine])
+def test_a_log_of_every_instruction_agrees_within_one_per_cent(name, digits_tflite, tmp_path):
+    """On each emulated part: each counts with a timer of its own."""
+    board = load_board(name)
     compiled = compile_model(digits_tflite, tmp_path / "model")
     builder = Builder(board, tmp_path / "objects")
     elf = builder.build(tmp_path / "firmware.elf", "sparse", ModelSource(compiled.directory, compiled.sources))
@@ -68,11 +68,10 @@ def test_a_log_of_every_instruction_agrees_within_one_per_cent(digits_tflite, me
     finally:
         qemu.kill()
         qemu.wait()
-    (start, end) = spans(elf)[0]
+    start, end = span_of_inference(elf)
     counted = executed_between(log, start, last_of(elf, start, end))
-    import numpy as np
-
-    reported = measurer.measure(digits_tflite, np.zeros((1, 8, 8, 1), np.int8)).instructions
+    with Measurer(workdir=tmp_path / "work", board=name) as measurer:
+        reported = measurer.measure(digits_tflite, np.zeros((1, 8, 8, 1), np.int8)).instructions
     assert counted == pytest.approx(reported, rel=0.01)
 
 

@@ -108,8 +108,9 @@ def test_a_serial_port_gives_the_same_figures_as_an_emulator_of_its_own(digits_t
 
 
 def test_without_a_model_the_firmware_on_the_port_is_measured(port):
-    result = measure("--port", port, "--json")
+    result = measure("--port", f"stm32f405_qemu@{port}", "--json")
     record = json.loads(result.stdout)
+    assert record["target"] == f"stm32f405_qemu@{port}"
     assert result.returncode == 1  # nothing to compare the outputs with
     assert record["bit_exact"] is None
     assert record["runtime"] == "sparse"

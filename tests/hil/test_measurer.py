@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import socket
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +14,12 @@ from hil import build
 from hil.accuracy import accuracy_of
 from hil.build import TooBigError, run_tool
 from hil.device import Device
-from hil.emulator import _command
 from hil.footprint import read_footprint
 from hil.measure import Measurement, MeasurementError, Measurer
 from hil.measurement import check_image
 from hil.recipe import load_board
 from hil.targets import check_build
+from support.emulators import on_a_tty
 from support.tflite_models import reference_outputs
 from support.tflite_writer import Writer
 from tfsparse.compiler import compile_model
@@ -224,6 +221,13 @@ def builder_image(measurer, digits_tflite, tmp_path):
     return read_footprint(elf), compiled, elf
 
 
+def test_a_device_that_tells_otherwise_than_the_plan_is_an_error(measurer, digits_tflite, monkeypatch):
+    real = Device.memory
+    monkeypatch.setattr(Device, "memory", lambda device: replace(real(device), arena=real(device).arena + 4))
+    with pytest.raises(MeasurementError, match=r"the device tells .* of its model and the plan is .* must agree"):
+        measurer.measure(digits_tflite)
+
+
 def test_another_build_is_refused():
     with pytest.raises(MeasurementError, match=r"runs another firmware .* pio run -t upload"):
         check_build("a" * 40, "b" * 40, "/dev/ttyACM0", "TFSPARSE_MODEL=model.tflite")
@@ -309,22 +313,13 @@ def big_model(kind: str) -> bytes:
 
 def test_a_serial_port_of_the_system(measurer, digits_tflite, builder_image, tmp_path):
     """/dev/pts/N instead of a socket: the way to a board."""
-    command = _command(builder_image[2], load_board(), socket.socket(), wait=False)
-    command[command.index("-chardev") + 1] = "pty,id=uart"
-    qemu = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        port = re.search(r"/dev/pts/\d+", qemu.stdout.readline())[0]
-        with Measurer(port, workdir=tmp_path) as there:
-            measurement = there.measure(digits_tflite)
-            with Device(port), pytest.raises(UserError, match="another program uses the port"):
-                there.measure(digits_tflite)
-        emulated = measurer.measure(digits_tflite)
-        assert measurement.bit_exact
-        assert replace(measurement, target="", seconds={}) == replace(emulated, target="", seconds={})
-    finally:
-        qemu.kill()
-        qemu.wait()
-        qemu.stdout.close()
+    with on_a_tty(builder_image[2], load_board()) as port, Measurer(port, workdir=tmp_path) as there:
+        measurement = there.measure(digits_tflite)
+        with Device(port), pytest.raises(UserError, match="another program uses the port"):
+            there.measure(digits_tflite)
+    emulated = measurer.measure(digits_tflite)
+    assert measurement.bit_exact
+    assert replace(measurement, target="", seconds={}) == replace(emulated, target="", seconds={})
 
 
 def test_unknown_runtime_and_target():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -77,6 +78,49 @@ def test_one_dies_and_the_rest_goes_on(devices, measurer, digits_tflite, tmp_pat
     assert not caplog.messages
 
 
+def test_two_at_once_never_meet_on_a_device(devices, measurer, digits_tflite, tmp_path):
+    """As the workers of a search do: each has a pool of its own of the same devices, and flashes them."""
+    truth = figures(measurer.measure(digits_tflite, name="m-0-0"))
+
+    def measure_thrice(number: int) -> list:
+        with MeasurerPool(tuple(devices), "sparse", tmp_path / str(number), upload=True) as pool:
+            return [pool.measure(digits_tflite, name=f"m-{number}-{turn}") for turn in range(3)]
+
+    with ThreadPoolExecutor(3) as threads:  # one more than there are devices: somebody must wait
+        found = [each for several in threads.map(measure_thrice, range(3)) for each in several]
+    assert {each.target for each in found} <= set(devices)
+    assert [figures(each) for each in found] == [truth] * 9
+
+
+def test_a_busy_device_is_passed_over_and_waiting_for_it_has_an_end(devices, digits_tflite, tmp_path, monkeypatch):
+    monkeypatch.setattr(targets, "TURN_PATIENCE", 0.2)
+    with open_measurer(devices[0], "sparse", tmp_path, upload=True) as one:
+
+        def meanwhile(done: int) -> None:
+            assert one.busy
+            named = tuple(f"stm32f405_qemu@{device}" for device in devices)
+            with MeasurerPool(named, "sparse", tmp_path / "pool", upload=True) as pool:
+                assert pool.measure(digits_tflite).target == named[1]
+            with (
+                open_measurer(f"stm32f405_qemu@{devices[0]}", "sparse", tmp_path / "other") as other,
+                pytest.raises(UserError, match=r"another measurement uses .*; wait for its end"),
+            ):
+                other.measure(digits_tflite)
+
+        one.measure(digits_tflite, progress=lambda done: meanwhile(done) if done == 1 else None)
+        assert not one.busy
+
+
+def test_a_firmware_that_changed_in_the_middle_gives_no_figure(devices, digits_tflite, tmp_path, monkeypatch):
+    """A programmer asks no port: somebody has flashed the board while it was measured."""
+    with open_measurer(devices[0], "sparse", tmp_path, upload=True) as there:
+        there.measure(digits_tflite)
+        real, changed = Device.build_id, []
+        monkeypatch.setattr(Device, "build_id", lambda device: "0" * 40 if changed else real(device))
+        with pytest.raises(MeasurementError, match="runs another firmware"):
+            there.measure(digits_tflite, progress=changed.append)
+
+
 def test_two_strikes_and_it_is_out(devices, digits_tflite, tmp_path, caplog):
     """Both fail once, each is tried again in turn; the one that keeps failing is left out and said to be."""
     nobody = f"socket://127.0.0.1:{free_port()}"
@@ -138,7 +182,7 @@ def test_a_board_says_which_one_it_is(devices):
     assert open_target("microbit@emulator").board().name == "microbit"
     for name in board_names():
         source = (load_board(name).folder / "board.c").read_text()
-        assert board_named(re.search(r'(?:hal_board_name\[\] =|BOARD_NAME) "(.*)"', source)[1]) == name
+        assert board_named(re.search(r'BOARD_NAME "(.*)"', source)[1]) == name
     assert board_named("arduino") is None
 
 

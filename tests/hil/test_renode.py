@@ -26,7 +26,7 @@ def test_without_renode_the_way_out_is_said(digits_tflite):
     result = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert result.returncode == 2
     assert result.stderr == (
-        "error: renode is not on PATH; get it from https://renode.io, or measure with --port emulator\n"
+        "error: renode is not on PATH; get it from https://renode.io, or measure on the target emulator\n"
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hil import tflm
+from hil import tflm, tflm_crate
 from hil.device import Device
 from hil.emulator import Emulator
 from hil.measurement import MeasurementError
@@ -190,22 +192,53 @@ def test_sources_of_a_current_checkout_are_found_in_either_layout(monkeypatch, t
 
 def test_without_sources_the_way_out_is_said(monkeypatch, tmp_path):
     monkeypatch.delenv("TFLM_DIR", raising=False)
-    monkeypatch.setattr(tflm, "CACHE", tmp_path)
+    monkeypatch.setattr(tflm_crate, "CACHE", tmp_path)
     with pytest.raises(UserError, match="make tflm"):
         tflm.find_sources()
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="apt-get install cargo"):
-        tflm.fetch()
+        tflm_crate.fetch()
     monkeypatch.setenv("TFLM_DIR", str(tmp_path))
     with pytest.raises(UserError, match="holds no tensorflow/lite/micro"):
         tflm.find_sources()
 
 
+@pytest.mark.parametrize(
+    ("said", "unlocked"),
+    [("cargo 1.65.0", True), ("cargo 1.67.1 (8ecd4f20a 2023-01-10)", True), ("cargo 1.95.0", False)],
+)
+def test_old_cargos_ask_for_one_crate_too(said, unlocked, tmp_path, monkeypatch):
+    """Debian 12's would fetch the index of all crates from GitHub."""
+    tool = tmp_path / "cargo"
+    tool.write_text(f"#!/bin/sh\necho '{said}'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ("CARGO_UNSTABLE_SPARSE_REGISTRY" in tflm_crate._cargo_settings()) == unlocked
+
+
+def test_of_the_crates_own_dependencies_none_is_fetched(tflm_library):
+    """Each has an empty stand-in, which its version fits."""
+    if not tflm_crate.folder().is_dir():
+        pytest.skip("the sources are a checkout, named in TFLM_DIR")
+    manifest = tomllib.loads((tflm_crate.folder() / "Cargo.toml").read_text())
+    needed = {**manifest["dependencies"], **manifest["build-dependencies"]}
+    assert set(needed) == set(tflm_crate.DEPENDENCIES)
+    for name, wanted in needed.items():
+        version, features = tflm_crate.DEPENDENCIES[name]
+        assert version.startswith(wanted["version"])
+        assert set(wanted.get("features", ())) <= set(features)
+
+
 def test_side_by_side(tflm_library, digits_tflite):
-    command = [sys.executable, "-m", "hil.measure", str(digits_tflite), "--runtime", "tflm,sparse"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    command = [sys.executable, "-m", "hil.measure", str(digits_tflite), "--runtime", "tflm,sparse", "--repeat", "2"]
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "COLUMNS": "80"}
+    )
     assert result.returncode == 0, result.stderr
-    assert "tflm / sparse" in result.stdout
+    assert "tflm / sparse" in result.stdout and "measured 2 times" in result.stdout
+    # A line a figure: nothing is squeezed into slivers on a terminal of 80 columns.
+    assert len(result.stdout.splitlines()) < 30
+    assert "bit_exact: all outputs of 4 inputs equal" in result.stdout
     for word in ("flash_kernels", "flash_framework", "arena_head", "arena_tail"):
         assert word in result.stdout
 

@@ -25,7 +25,7 @@ from hil.recipe import load_board
 from support.bad_line import KINDS, BadLine
 from support.handmade import handmade_model
 from tfsparse.compiler import compile_model
-from tfsparse.errors import UserError
+from tfsparse.errors import UserError, run_cli
 
 LOOP = '{{ uint32_t n = {count}; __asm volatile("1: subs %0, #1\\n bne 1b" : "+r"(n)); }}'
 
@@ -233,7 +233,20 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     assert not any(Path(f"/proc/{pid}").exists() for pid in emulators)
 
 
-def test_a_full_disk_is_a_sentence(digits_tflite, tmp_path):
+def test_a_full_disk_is_a_sentence_wherever_it_is_met(capsys):
+    """/dev/full refuses every byte with the error of a full disk."""
+
+    def main() -> None:
+        with open("/dev/full", "w") as disk:
+            disk.write("figures")
+
+    with pytest.raises(SystemExit) as ended:
+        run_cli(main)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: no space is left for what is written; make room on its disk\n"
+
+
+def test_files_that_cannot_grow_are_a_sentence(digits_tflite, tmp_path):
     """Files end at 4 kB, as on a full disk: images cannot be written, and nothing is measured."""
     limited = ["bash", "-c", 'ulimit -f 4; trap "" XFSZ; exec "$@"', "limited"]
     code = (

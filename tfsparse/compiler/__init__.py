@@ -184,7 +184,7 @@ def compile_model(
         for header in headers(program):
             shutil.copyfile(_RUNTIME / header, out / header)
     except OSError as error:
-        raise UserError(f"cannot write to the folder '{out}' ({error.strerror}); choose another with -o") from None
+        raise UserError(f"cannot write to the folder '{out}' ({error.strerror}); make room or choose another") from None
     inputs, outputs = _ports(network, network.inputs), _ports(network, network.outputs)
     counted = program.counted
     return CompiledModel(

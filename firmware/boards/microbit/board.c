@@ -3,6 +3,10 @@
  * TIMER0 at 16 MHz counts. With `-icount shift=10` an instruction takes 1024 ns, which is 16.384 ticks: enough to be told
  * exactly.
  */
+#define BOARD_NAME "microbit-qemu"
+#define TICK_TIMES 125 /* 1 / 16.384 */
+#define TICK_OVER 2048
+#include "emulated_board.h"
 #include "cortex_m.h"
 #include "hal.h"
 
@@ -33,11 +37,6 @@
 #define PIN_TX 24u
 #define PIN_RX 25u
 #define TIMER_32_BITS 3u
-
-const char hal_board_name[] = "microbit-qemu";
-const char hal_tick_unit[] = "instruction";
-const struct hal_tick_scale hal_tick_scale = {125, 2048}; /* 1 / 16.384 */
-const uint32_t hal_ticks_per_lap_unit = 1;
 
 void hal_init(void) {
     UART_PSELTXD = PIN_TX;

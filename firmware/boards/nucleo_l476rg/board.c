@@ -7,6 +7,11 @@
 #define USART_BASE 0x40004400u /* USART2 */
 #define USART_IRQ 38u
 #define USART_HAS_ISR
+#define GPIOA_BASE 0x48000000u
+#define BOARD_NAME "nucleo-l476rg"
+#define CLOCK_MHZ 80u
+#include "real_board.h"
+#include "stm32_pins.h"
 #include "stm32_usart.h"
 
 #define RCC_CR REG32(0x40021000u)
@@ -15,9 +20,6 @@
 #define RCC_AHB2ENR REG32(0x4002104Cu)
 #define RCC_APB1ENR1 REG32(0x40021058u)
 #define FLASH_ACR REG32(0x40022000u)
-#define GPIOA_MODER REG32(0x48000000u)
-#define GPIOA_PUPDR REG32(0x4800000Cu)
-#define GPIOA_AFRL REG32(0x48000020u)
 
 #define RCC_CR_HSION (1u << 8)
 #define RCC_CR_HSIRDY (1u << 10)
@@ -30,13 +32,6 @@
 #define RCC_CFGR_SWS_PLL (3u << 2)
 #define FLASH_ACR_80MHZ (4u | 1u << 8 | 1u << 9 | 1u << 10) /* four wait states, prefetch and caches */
 #define FLASH_ACR_LATENCY 7u
-
-#define CLOCK_MHZ 80u
-
-const char hal_board_name[] = "nucleo-l476rg";
-const char hal_tick_unit[] = "cycle";
-const struct hal_tick_scale hal_tick_scale = {1, 1};
-const uint32_t hal_ticks_per_lap_unit = CLOCK_MHZ;
 
 static void clock_start(void) {
     RCC_CR |= RCC_CR_HSION;
@@ -59,11 +54,8 @@ void hal_init(void) {
     RCC_AHB2ENR |= 1u << 0;   /* GPIOA */
     RCC_APB1ENR1 |= 1u << 17; /* USART2 */
     (void)RCC_APB1ENR1;
-    GPIOA_AFRL = (GPIOA_AFRL & ~0x0000FF00u) | 0x00007700u;       /* PA2, PA3: alternate function 7 */
-    GPIOA_PUPDR = (GPIOA_PUPDR & ~(0xFu << 4)) | (0x5u << 4);     /* pull-up: an open line is silent */
-    GPIOA_MODER = (GPIOA_MODER & ~(0xFu << 4)) | (0xAu << 4);
+    pin_to_usart(2);
+    pin_to_usart(3);
     usart_start(CLOCK_MHZ * 1000000u);
     cycle_counter_start();
 }
-
-uint32_t hal_ticks(void) { return DWT_CYCCNT; }

@@ -5,6 +5,8 @@
  */
 #define USART_BASE 0x40011000u /* USART1 */
 #define USART_IRQ 37u
+#define BOARD_NAME "stm32f405-qemu"
+#include "emulated_board.h"
 #include "stm32_usart.h"
 
 #define RCC_APB1ENR REG32(0x40023840u)
@@ -14,11 +16,6 @@
 #define TIM2_CNT REG32(0x40000024u)
 #define TIM2_ARR REG32(0x4000002Cu)
 #define APB2_HZ 16000000u /* the internal oscillator, as after reset */
-
-const char hal_board_name[] = "stm32f405-qemu";
-const char hal_tick_unit[] = "instruction";
-const struct hal_tick_scale hal_tick_scale = {1, 1};
-const uint32_t hal_ticks_per_lap_unit = 1;
 
 void hal_init(void) {
     RCC_APB1ENR |= 1u << 0; /* TIM2 */

@@ -6,6 +6,10 @@
  */
 #define USART_BASE 0x40013800u /* USART1 */
 #define USART_IRQ 37u
+#define BOARD_NAME "stm32vldiscovery-qemu"
+#define TICK_TIMES 125 /* 1 / 3.072 */
+#define TICK_OVER 384
+#include "emulated_board.h"
 #include "stm32_usart.h"
 
 #define SYST_CSR REG32(0xE000E010u)
@@ -16,11 +20,6 @@
 #define SYST_PERIOD 0x01000000u
 
 #define CPU_HZ 24000000u
-
-const char hal_board_name[] = "stm32vldiscovery-qemu";
-const char hal_tick_unit[] = "instruction";
-const struct hal_tick_scale hal_tick_scale = {125, 384}; /* 1 / 3.072 */
-const uint32_t hal_ticks_per_lap_unit = 1;
 
 static volatile uint32_t periods; /* since the last hal_ticks_align() */
 static uint32_t aligned_at;
