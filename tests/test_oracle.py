@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import keras_tuner
 import pytest
@@ -28,8 +29,8 @@ from tfsparse.workers import Inline
 TESTS = Path(__file__).parent
 
 
-def _oracle(trials: int = 8, seed: int = 0) -> SparseOracle:
-    return SparseOracle(SPACE, Budgets(), Goal(trials), seed)
+def _oracle(trials: int = 8, seed: int = 0, budgets: Budgets | None = None) -> SparseOracle:
+    return SparseOracle(SPACE, budgets or Budgets(), Goal(trials), seed)
 
 
 def _run(path, judge=evaluate, trials: int = 8, **changes) -> RunFolder:
@@ -132,6 +133,35 @@ def test_failed_and_infeasible_trials_are_recorded_and_the_search_goes_on(tmp_pa
     assert reasons.count("does not fit after all") == 2
     assert reasons.count("error is no number") == 1
     assert all(record.tflite is None for record in folder.records if record.status != COMPLETED)
+
+
+def test_ram_that_was_measured_before_the_training_is_learnt_from(tmp_path):
+    """What was turned away for its RAM does not count, and the search turns away from it."""
+
+    def held(candidate):
+        # Other than shapes let expect.
+        return figures_of(SPACE, candidate)["ram_model"] * len(candidate.blocks)
+
+    def judge(candidate, **keywords):
+        if held(candidate) > limit:
+            raise Infeasible(f"holds {held(candidate)}", ram=held(candidate))
+        result = evaluate(candidate, **keywords)
+        return replace(result, figures={**result.figures, "ram_model": held(candidate)})
+
+    limit = int(median(held(record.candidate) for record in _run(tmp_path / "free", trials=8).records))
+    folder = _run(tmp_path / "run", judge, trials=14, budgets=Budgets(ram=limit))
+    away = [record for record in folder.records if record.status == INFEASIBLE]
+    assert away and all(record.figures["ram_model"] > limit for record in away)
+    assert sum(record.status == COMPLETED for record in folder.records) == 14
+    # Most are met at random, at the start; and the folder on disk says the same.
+    assert len(away) < 14
+    again = RunFolder.open(folder.path)
+    assert [record.figures for record in again.records] == [record.figures for record in folder.records]
+    oracle = _oracle(trials=20, budgets=Budgets(ram=limit))
+    oracle.restore(again.records)
+    other = _oracle(trials=20, budgets=Budgets(ram=limit))
+    other.set_state(json.loads(json.dumps(oracle.get_state())))
+    assert oracle.populate_space("a")["values"] == other.populate_space("a")["values"]
 
 
 def test_a_search_that_only_fails_ends_with_the_reason(tmp_path):

@@ -61,6 +61,34 @@ def test_a_pruning_candidate_is_judged_on_the_chip(digits, measurer):
 
 
 @pytest.mark.slow
+def test_what_would_hold_too_much_ram_is_measured_before_it_is_trained(digits, measurer):
+    candidate = Candidate(BLOCKS, training=Training(epochs=0.25))
+    phases = []
+
+    def judged(ram_budget, candidate=candidate):
+        phases.clear()
+        return evaluate(
+            candidate,
+            digits,
+            rung=Rung(2_000),
+            seed=0,
+            measurer=measurer,
+            ram_budget=ram_budget,
+            progress=lambda phase, fraction: phases.append(phase),
+        )
+
+    held = judged(None).figures["ram_model"]
+    with pytest.raises(Infeasible, match=r"holds \d+ bytes of RAM on the target before its training") as refused:
+        judged(held // 2)
+    assert "train" not in phases
+    assert refused.value.ram == pytest.approx(held, rel=0.05)
+    assert judged(held).seconds["size"] > 0
+    # Pruning whole channels may bring it inside: that shows after the training only.
+    slim = Candidate(BLOCKS, training=Training(epochs=0.25, pruning="structured"))
+    assert judged(held // 2, slim).figures["ram_model"] > 0
+
+
+@pytest.mark.slow
 def test_training_repeats_with_its_seed_and_prunes_to_exact_zeros(digits):
     training = Training(pruning="unstructured", kl_weight=5.0)
     network = network_of(Candidate(BLOCKS), (8, 8, 1), 10)

@@ -29,6 +29,7 @@ class Acquisition:
 
     tried: candidates, the length of a fresh training that theirs was as good as, and their objectives (None where the
     trial failed: that says nothing of sizes, but that there is no accuracy to be had there). Two or more have some.
+    sized: candidates that were not trained, as their ram_model in bytes was too much.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Acquisition:
         budgets: Budgets,
         tried: Sequence[tuple[Candidate, float, Objectives | None]],
         rng: np.random.Generator,
+        sized: Sequence[tuple[Candidate, float]] = (),
     ):
         self.space = space
         succeeded = [one for one in tried if one[2] is not None]
@@ -49,7 +51,9 @@ class Acquisition:
         y = known - guessed
         both, both_guessed = self._encode([one[:2] for one in (*succeeded, *failed)])
         errors = np.r_[y[:, 0], known[:, 0].max() - both_guessed[len(succeeded) :, 0]]
-        data = [(both, errors), *((seen, y[:, i]) for i in range(1, len(OBJECTIVES)))]
+        held, held_guessed = self._encode([*(one[:2] for one in succeeded), *((one, 1.0) for one, _ in sized)])
+        rams = np.r_[known[:, 2], np.log([ram for _, ram in sized])] - held_guessed[:, 2]
+        data = [(both, errors), (seen, y[:, 1]), (held, rams)]
         self._processes = [GaussianProcess(space.parameters, x.features.shape[1]).fit(x, values) for x, values in data]
 
     def __call__(self, options: Sequence[tuple[Candidate, float]]) -> np.ndarray:

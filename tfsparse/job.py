@@ -63,7 +63,9 @@ def run_job(job: Job, evaluate: Evaluate, progress: Progress = lambda phase, fra
             watch=job.stopping or _only_watch,
         )
     except Infeasible as error:
-        record = replace(record, status=INFEASIBLE, reason=str(error))
+        found = {} if error.ram is None else {"ram_model": error.ram}
+        spent = {"size": time.monotonic() - started}
+        return Outcome(replace(record, status=INFEASIBLE, reason=str(error), figures=found, seconds=spent))
     except Exception as error:
         stopped = type(error).__name__ == "TrainingStopped"
         record = replace(record, status=STOPPED if stopped else FAILED, reason=reason_of(error))

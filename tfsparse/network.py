@@ -23,7 +23,12 @@ Shape = tuple[int, ...]
 
 
 class Infeasible(Exception):
-    """A candidate that cannot be built, or cannot meet a budget by its shapes alone; the message says why."""
+    """A candidate that cannot be built, or cannot meet a budget, as was found before its training; the message says
+    why. `ram`: the ram_model in bytes, where that was measured and is the reason."""
+
+    def __init__(self, message: str, ram: int | None = None):
+        super().__init__(message)
+        self.ram = ram
 
 
 @dataclass(frozen=True)

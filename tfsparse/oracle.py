@@ -101,7 +101,8 @@ class SparseOracle(keras_tuner.Oracle):
         # Keras Tuner's trial id -> what was proposed, and the trial's number in the run folder.
         self.proposals: dict[str, tuple[int, Proposal]] = {}
         self.observations: dict[str, Observation] = {}
-        self._dismissed: set[str] = set()
+        # Trials that were turned away, and the ram_model of those for which it was measured and too much.
+        self._dismissed: dict[str, float | None] = {}
         # Learning curves of trainings from fresh weights that ran to their end, and the accuracies that they led to.
         self._curves: list[tuple[Curve, float]] = []
         self._seconds_before = 0.0
@@ -135,9 +136,14 @@ class SparseOracle(keras_tuner.Oracle):
         number = max((number for number, _ in self.proposals.values()), default=-1) + 1
         observed = sorted(self.observations.values(), key=lambda one: one.trial)
         known = {proposal.candidate for _, proposal in self.proposals.values()}
+        sized = sorted(
+            (self.proposals[one][0], self.proposals[one][1].candidate, ram)
+            for one, ram in self._dismissed.items()
+            if ram is not None
+        )
         start = self.goal.start(self.trained, self.elapsed)
         try:
-            proposal = self.proposer.propose(number, self.fraction, start, observed, known)
+            proposal = self.proposer.propose(number, self.fraction, start, observed, known, [one[1:] for one in sized])
         except SpaceExhausted:
             return {"status": kt_trial.TrialStatus.STOPPED, "values": None}
         self.proposals[trial_id] = (number, proposal)
@@ -145,12 +151,12 @@ class SparseOracle(keras_tuner.Oracle):
 
     def learn(self, trial_id: str, record: Record) -> None:
         """Take in how a running trial ended: what was trained teaches the surrogates and counts, what was turned away
-        does neither."""
+        does not count, and teaches RAM's alone where that is known."""
         objectives = record.objectives
         if objectives is not None:
             self.update_trial(trial_id, metrics_of(objectives))
         if record.status == INFEASIBLE:
-            self._dismissed.add(trial_id)
+            self._dismissed[trial_id] = record.figures.get("ram_model")
         else:
             self.observations[trial_id] = _observation(record)
             self._see_curve(record)
@@ -212,7 +218,7 @@ class SparseOracle(keras_tuner.Oracle):
             )
             self.proposals[trial_id] = (record.trial, proposal)
             if record.status == INFEASIBLE:
-                self._dismissed.add(trial_id)
+                self._dismissed[trial_id] = record.figures.get("ram_model")
             else:
                 self.observations[trial_id] = _observation(record)
                 self._see_curve(record)
@@ -232,7 +238,7 @@ class SparseOracle(keras_tuner.Oracle):
                 for trial_id, one in self.observations.items()
             },
             "curves": self._curves,
-            "dismissed": sorted(self._dismissed),
+            "dismissed": dict(sorted(self._dismissed.items())),
             "seconds": self.elapsed,
         }
 
@@ -261,7 +267,7 @@ class SparseOracle(keras_tuner.Oracle):
             for trial_id, data in state["observations"].items()
         }
         self._curves = [(tuple(map(tuple, curve)), accuracy) for curve, accuracy in state["curves"]]
-        self._dismissed = set(state["dismissed"])
+        self._dismissed = dict(state["dismissed"])
         self._seconds_before = state["seconds"]
         self._begun = self._clock()
 

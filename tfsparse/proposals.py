@@ -124,13 +124,19 @@ class Proposer:
         self.first = tuple(first)
 
     def propose(
-        self, trial: int, fraction: float, start: int, observed: Sequence[Observation], known: Collection[Candidate]
+        self,
+        trial: int,
+        fraction: float,
+        start: int,
+        observed: Sequence[Observation],
+        known: Collection[Candidate],
+        sized: Sequence[tuple[Candidate, float]] = (),
     ) -> Proposal:
         """The proposal for the trial of this number.
 
         fraction: how much of the search is done, which decides the stage. start: how many trials begin the search
         quasi-randomly, fewer where `first` names some. known: every candidate that was proposed before, whatever became
-        of it.
+        of it. sized: those that were not trained, as their ram_model in bytes was too much.
         Raises SpaceExhausted.
         """
         stage = stage_at(fraction)
@@ -147,7 +153,7 @@ class Proposer:
         if not pool:
             return Proposal(self._quasi_random(known, rng), stage.name, stage.rung)
         tried = [(one.candidate, one.worth, one.objectives) for one in observed]
-        return self._climb(pool, known, Acquisition(self.space, self.budgets, tried, rng), rng)
+        return self._climb(pool, known, Acquisition(self.space, self.budgets, tried, rng, sized), rng)
 
     # The quasi-random start
 

@@ -65,7 +65,7 @@ KINDS = {
     "counted": "the paper's formulas on the int8 graph, one byte a weight: no indices, no code",
 }
 _DASH, _NARROW_SPACE = "\u2013", "\u202f"
-PHASES = ("propose", "train", "convert", "compile", "measure")
+PHASES = ("propose", "size", "train", "convert", "compile", "measure")
 
 
 def write_report(run: Path) -> Path:

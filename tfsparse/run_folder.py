@@ -61,12 +61,12 @@ class Record:
     """One trial, as trials.jsonl keeps it.
 
     `status` is completed, failed (it crashed, diverged or could not be measured), stopped (its training was hopeless)
-    or infeasible (turned away, nothing was trained); `reason` says why in the last three. `parent` is the trial whose
-    morph this is, `morph` the change, `inherited` whether it began with the parent's weights. `rung` is the length of
-    the training in units of the first stage's, `curve` the validation accuracy after fractions of it. `polish` is what
-    quantisation-aware polish did for a survivor's validation accuracy, None where it was not tried; where it is not
-    above zero the model is as it was. `figures` holds the words of a measurement, and whatever else it says; in JSON
-    they lie beside the other keys.
+    or infeasible (turned away, nothing was trained; its `ram_model` is there if that was why); `reason` says why in the
+    last three. `parent` is the trial whose morph this is, `morph` the change, `inherited` whether it began with the
+    parent's weights. `rung` is the length of the training in units of the first stage's, `curve` the validation
+    accuracy after fractions of it. `polish` is what quantisation-aware polish did for a survivor's validation accuracy,
+    None where it was not tried; where it is not above zero the model is as it was. `figures` holds the words of a
+    measurement, and whatever else it says; in JSON they lie beside the other keys.
     """
 
     trial: int

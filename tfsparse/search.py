@@ -388,23 +388,19 @@ def _workshop(settings: Settings, options: Options, dataset: Dataset) -> Iterato
     from hil.pool import open_measurer
     from tfsparse.workers import Inline
 
-    images = settings.images
+    knobs = {"images": settings.images, "ram_budget": settings.budgets.ram}
     if options.address is not None or (options.workers or 1) > 1:
         from tfsparse.cluster import RayCluster
 
         with RayCluster(options.workers, options.address, target=settings.target, by_rows=settings.by_rows) as cluster:
-            yield Workshop(
-                cluster.measurer(), lambda cache: cluster.workers(evaluator, dataset, cache=cache, images=images)
-            )
+            yield Workshop(cluster.measurer(), lambda cache: cluster.workers(evaluator, dataset, cache=cache, **knobs))
         return
     # Not in the run folder: what a kill leaves behind here is no one's.
     with (
         tempfile.TemporaryDirectory(prefix="tfsparse-") as workdir,
         open_measurer(settings.target, "sparse", Path(workdir), upload=True, by_rows=settings.by_rows) as measurer,
     ):
-        yield Workshop(
-            measurer, lambda cache: Inline(evaluator(dataset, measurer=measurer, cache=cache, images=images))
-        )
+        yield Workshop(measurer, lambda cache: Inline(evaluator(dataset, measurer=measurer, cache=cache, **knobs)))
 
 
 def _check_target(settings: Settings, measurer: Measurer) -> None:
@@ -431,14 +427,25 @@ def _check_target(settings: Settings, measurer: Measurer) -> None:
             )
 
 
-def evaluator(dataset: Dataset, *, measurer: Measurer, cache: Path, images: int) -> Callable[..., Any]:
-    """The real evaluation (`job.Evaluate`): trains, a rung of 1 on so many images, and measures on the target."""
+def evaluator(
+    dataset: Dataset, *, measurer: Measurer, cache: Path, images: int, ram_budget: int | None
+) -> Callable[..., Any]:
+    """The real evaluation (`job.Evaluate`): trains, a rung of 1 on so many images, and measures on the target, where
+    RAM is seen to be within the budget before."""
     import_tensorflow_quietly()
     from tfsparse.rung import Rung
     from tfsparse.trial import evaluate
 
     def judge(candidate, *, rung: float, **keywords):
-        return evaluate(candidate, dataset, rung=Rung.of(rung, images), measurer=measurer, cache=cache, **keywords)
+        return evaluate(
+            candidate,
+            dataset,
+            rung=Rung.of(rung, images),
+            measurer=measurer,
+            cache=cache,
+            ram_budget=ram_budget,
+            **keywords,
+        )
 
     return judge
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from hil.build import TooBigError
-from hil.measure import Measurer
+from hil.measure import Measurement, Measurer
 from tfsparse.candidate import Candidate
-from tfsparse.convert import CALIBRATION_IMAGES, to_int8
+from tfsparse.convert import CALIBRATION_IMAGES, to_int8, untrained_model
 from tfsparse.fit import TrainingDiverged
 from tfsparse.inherit import TrainedWeights
 from tfsparse.network import Infeasible, network_of
@@ -26,6 +26,9 @@ from tfsparse_datasets import Dataset
 
 # The target is given this many images of the validation part; its outputs must equal the reference's.
 MEASURED_IMAGES = 4
+
+# Pruning single weights may empty a channel: a candidate is trained although it holds so much more than the budget.
+RAM_MARGIN = 1.1
 
 Progress = Callable[[str, float], None]
 """Called with a phase (train, convert, measure) and the fraction of it that is done."""
@@ -63,6 +66,7 @@ def evaluate(
     parent: bytes | None = None,
     cache: Path | None = None,
     teacher_rung: Rung | None = None,
+    ram_budget: int | None = None,
     progress: Progress = lambda phase, fraction: None,
     watch: Watch | None = None,
 ) -> TrialResult:
@@ -71,15 +75,21 @@ def evaluate(
     It starts from fresh weights, or from what it inherits of `parent` (`TrialResult.weights`). A candidate that distils
     is taught by the data set's teacher (`teacher.teacher_logits`), whose answers are kept in the folder `cache`
     and which learns for `teacher_rung` (None: as long as a short search can wait for).
-    `watch` is shown the training's validation accuracy on its way and may end it.
+    `watch` is shown the training's validation accuracy on its way and may end it. With a `ram_budget` (bytes of
+    ram_model) the untrained network is measured first: what holds more is not worth a training.
 
-    Raises `train.TrainingStopped` where it does, `Infeasible` where the candidate has no network for these images or
-    does not fit the chip, and `TrialFailed` where training diverges or the target answers otherwise than the reference.
+    Raises `train.TrainingStopped` where `watch` ends it, `Infeasible` where the candidate has no network for these
+    images, holds too much RAM or does not fit the chip, and `TrialFailed` where training diverges or the target answers
+    otherwise than the reference.
     """
     clock = _Clock()
     images = model_images(candidate, dataset.train.images)
     validation = model_images(candidate, dataset.validation.images)
     network = network_of(candidate, images.shape[1:], len(dataset.class_names))
+    if ram_budget is not None and candidate.training.pruning not in ("structured", "both"):
+        progress("measure", 0.0)
+        _check_ram(untrained_model(network, pruned=candidate.training.pruning != "none"), measurer, ram_budget, workdir)
+        clock.lap("size")
     curve: list[tuple[float, float]] = []
 
     def watched(fraction: float, accuracy: float) -> bool:
@@ -122,13 +132,7 @@ def evaluate(
     clock.lap("convert")
 
     progress("measure", 0.0)
-    with tempfile.TemporaryDirectory(dir=workdir) as folder:
-        path = Path(folder) / "model.tflite"
-        path.write_bytes(converted.tflite)
-        try:
-            measurement = measurer.measure(path, validation[:MEASURED_IMAGES])
-        except TooBigError as error:
-            raise Infeasible(str(error)) from error
+    measurement = _measure(converted.tflite, measurer, workdir, validation[:MEASURED_IMAGES])
     progress("measure", 1.0)
     if not measurement.bit_exact:
         raise TrialFailed("the target's outputs differ from the reference's: the figures cannot be trusted")
@@ -143,6 +147,26 @@ def evaluate(
         weights=weights.to_bytes(),
         curve=tuple(curve),
     )
+
+
+def _check_ram(untrained: bytes, measurer: Measurer, budget: int, workdir: Path | None) -> None:
+    """Infeasible where the untrained network holds more RAM on the target than the budget.
+
+    RAM hangs on the shapes and hardly on the weights, and a measurement costs a fraction of a training.
+    """
+    held = _measure(untrained, measurer, workdir).ram_model
+    if held > RAM_MARGIN * budget:
+        raise Infeasible(f"holds {held} bytes of RAM on the target before its training, over the {budget}", ram=held)
+
+
+def _measure(tflite: bytes, measurer: Measurer, workdir: Path | None, inputs: np.ndarray | None = None) -> Measurement:
+    with tempfile.TemporaryDirectory(dir=workdir) as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(tflite)
+        try:
+            return measurer.measure(path, inputs)
+        except TooBigError as error:
+            raise Infeasible(str(error)) from error
 
 
 class _Clock:

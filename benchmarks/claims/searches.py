@@ -324,5 +324,5 @@ def laboratory(tell: Callable[[], None], folder: Path | None = None) -> Iterator
         Measurer(target="emulator", runtime="sparse", workdir=Path(workdir)) as measurer,
     ):
         dataset = load(DATA, None)
-        evaluate = evaluator(dataset, measurer=measurer, cache=folder / "teacher", images=RUNG_SAMPLES)
+        evaluate = evaluator(dataset, measurer=measurer, cache=folder / "teacher", images=RUNG_SAMPLES, ram_budget=None)
         yield Laboratory(dataset, evaluate, folder, tell)
