@@ -1,35 +1,76 @@
-"""Instructions a MAC of each kernel, and memory of small networks, on the emulated Cortex-M4, for each --optimize.
+"""Instructions a MAC of each kernel and of sparse networks, and memory of small networks, on the emulated Cortex-M4.
 
     python -m benchmarks.kernels [--json]
 
-The first table has single layers with all weights stored; beside them the bar of dense int8 kernels of CMSIS-NN's
-quality: 2.5 instructions a multiply-accumulate in 3x3 convolutions, 4.0 in 1x1 ones, 8.3 in depthwise ones, of which at
-most 1.2 times are to be taken. The second has networks of 500 to 1,000 weights on 28x28x1, 32x32x3 and 20x20x1: their
-`ram_model`, stack included, with the input given as a whole and fed by rows, and `flash_model` without the payload.
-Weights are random. Exit code 1 where an output differs from the reference's.
+For each --optimize. The first table has single layers with all weights stored; beside them the bar of dense kernels
+of CMSIS-NN's quality: 2.5 instructions a multiply-accumulate in 3x3 convolutions, 4.0 in 1x1 ones, 8.3 in depthwise
+ones, of which at most 1.2 times are to be taken. The second has single 3x3 convolutions most of whose weights are zero,
+in instructions a multiply-accumulate of the dense layer. The third has the networks of `benchmarks.runtimes`, and how
+many times fewer instructions they take, pooling and additions included, than such dense kernels would for the layers
+with weights alone. The fourth has networks of 500 to 1,000 weights on 28x28x1, 32x32x3 and 20x20x1: their `ram_model`,
+stack included, with the input given as a whole and fed by rows, and `flash_model` without the payload. Weights are
+random. Exit code 1 where an output differs from the reference's.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import runtimes
 from hil.measure import Measurement, Measurer
 from tfsparse.compiler import OPTIMIZE
+from tfsparse.compiler.counted import layer_macs
+from tfsparse.compiler.graph import lower
+from tfsparse.compiler.layers import Convolution
+from tfsparse.compiler.reader import read_model
 from tfsparse.errors import run_cli
 
-# Name -> (input shape, instructions a MAC of a kernel of CMSIS-NN's quality where known).
-LAYERS: dict[str, tuple[tuple[int, ...], float | None]] = {
-    "3x3, 16 to 16": ((16, 16, 16), 2.5),
-    "3x3, 8 to 8": ((16, 16, 8), None),
-    "1x1, 16 to 16": ((16, 16, 16), 4.0),
-    "depthwise 3x3": ((16, 16, 16), 8.3),
-    "dense, 256 to 64": ((256,), None),
+
+@dataclass(frozen=True)
+class LayerCase:
+    """A single layer: "conv", "depthwise" or "dense" (then `filters` are its units); `zeros`: share of its weights."""
+
+    shape: tuple[int, ...]
+    kind: str
+    filters: int
+    kernel: int = 1
+    stride: int = 1
+    zeros: float = 0.0
+
+    @property
+    def quality(self) -> float | None:
+        """Instructions a MAC of a dense kernel of CMSIS-NN's quality, where known."""
+        return QUALITY.get((self.kind, self.kernel))
+
+
+QUALITY = {("conv", 3): 2.5, ("conv", 1): 4.0, ("depthwise", 3): 8.3}
+LAYERS = {
+    "3x3, 16 to 16": LayerCase((16, 16, 16), "conv", 16, 3),
+    "3x3, 8 to 8": LayerCase((16, 16, 8), "conv", 8, 3),
+    "3x3, 6 to 6": LayerCase((16, 16, 6), "conv", 6, 3),
+    "3x3, 3 to 16": LayerCase((32, 32, 3), "conv", 16, 3),
+    "3x3, 1 to 8": LayerCase((28, 28, 1), "conv", 8, 3),
+    "1x1, 16 to 16": LayerCase((16, 16, 16), "conv", 16, 1),
+    "1x1, 8 to 8": LayerCase((16, 16, 8), "conv", 8, 1),
+    "depthwise 3x3": LayerCase((16, 16, 16), "depthwise", 16, 3),
+    "depthwise 3x3, stride 2": LayerCase((16, 16, 16), "depthwise", 16, 3, 2),
+    "depthwise 5x5": LayerCase((16, 16, 8), "depthwise", 8, 5),
+    "depthwise 5x5, stride 2": LayerCase((16, 16, 8), "depthwise", 8, 5, 2),
+    "dense, 256 to 64": LayerCase((256,), "dense", 64),
 }
+_SPARSE = {"1 to 8": (28, 28, 1), "3 to 16": (32, 32, 3), "8 to 12": (14, 14, 8), "16 to 16": (16, 16, 16)}
+SPARSE = {
+    f"{name}, {zeros:.0%} zeros": LayerCase(shape, "conv", int(name.split()[-1]), 3, zeros=zeros)
+    for name, shape in _SPARSE.items()
+    for zeros in (0.85, 0.9)
+}
+ZEROS = (0.85, 0.9)  # of networks
 NETWORKS: dict[str, tuple[int, int, int]] = {
     "28x28x1": (28, 28, 1),
     "28x28x1, residual": (28, 28, 1),
@@ -39,18 +80,30 @@ NETWORKS: dict[str, tuple[int, int, int]] = {
 
 
 def layer_model(name: str) -> bytes:
-    """An int8 .tflite of one of LAYERS."""
+    """An int8 .tflite of one of LAYERS or SPARSE."""
     from tensorflow.keras import Model, layers
 
-    inputs = layers.Input(batch_shape=(1, *LAYERS[name][0]))
-    kind = name.split(",")[0]
-    if kind == "depthwise 3x3":
-        layer = layers.DepthwiseConv2D(3, padding="same")
-    elif kind == "dense":
-        layer = layers.Dense(64)
+    case = (LAYERS | SPARSE)[name]
+    inputs = layers.Input(batch_shape=(1, *case.shape))
+    if case.kind == "depthwise":
+        layer = layers.DepthwiseConv2D(case.kernel, case.stride, padding="same")
+    elif case.kind == "dense":
+        layer = layers.Dense(case.filters)
     else:
-        layer = layers.Conv2D(LAYERS[name][0][-1], int(kind[0]), padding="same")
-    return _convert(Model(inputs, layer(inputs)))
+        layer = layers.Conv2D(case.filters, case.kernel, case.stride, padding="same")
+    return _convert(Model(inputs, layer(inputs)), case.zeros)
+
+
+def dense_quality(tflite: bytes) -> float:
+    """Instructions that dense kernels of CMSIS-NN's quality take for the layers with weights, as the file has them: our
+    compiler takes channels out that are zero. Dense layers and other windows count as 3x3 convolutions, which are the
+    fastest, other depthwise windows as 3x3 ones."""
+    total = 0.0
+    for layer in lower(read_model(tflite)).layers:
+        pointwise = isinstance(layer, Convolution) and layer.window.kernel_height == layer.window.kernel_width == 1
+        depthwise = isinstance(layer, Convolution) and layer.kind == "depthwise"
+        total += layer_macs(layer) * QUALITY[("depthwise", 3) if depthwise else ("conv", 1 if pointwise else 3)]
+    return total
 
 
 def network_model(name: str) -> bytes:
@@ -87,7 +140,8 @@ def network_model(name: str) -> bytes:
     return _convert(Model(inputs, layers.Dense(10 if shape[0] == 28 else 2)(x)))
 
 
-def _convert(model: object) -> bytes:
+def _convert(model: object, zeros: float = 0.0) -> bytes:
+    """Random weights, of which the smallest go."""
     import contextlib
     import io
     import warnings
@@ -98,6 +152,7 @@ def _convert(model: object) -> bytes:
     rng = np.random.default_rng(0)
     for weights in model.trainable_weights:
         value = rng.normal(0, 1, weights.shape) / max(1, np.prod(weights.shape[:-1])) ** 0.5
+        value[np.abs(value) < np.quantile(np.abs(value), zeros)] = 0
         weights.assign(value.astype(np.float32))
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -112,11 +167,13 @@ def _convert(model: object) -> bytes:
 
 @dataclass(frozen=True)
 class Row:
-    """One model by `optimize`; `fed`: the same with its input fed by rows, empty for single layers."""
+    """One model by `optimize`; `fed`: the same with its input fed by rows, for NETWORKS alone; `quality`: instructions
+    of dense kernels of CMSIS-NN's quality, for networks of `benchmarks.runtimes` alone."""
 
     model: str
     whole: dict[str, Measurement]
     fed: dict[str, Measurement]
+    quality: float | None = None
 
     @property
     def exact(self) -> bool:
@@ -124,7 +181,7 @@ class Row:
 
     def to_json(self) -> dict:
         ways = {"whole": self.whole, "fed": self.fed}
-        return {"model": self.model} | {
+        return {"model": self.model, "dense_quality": self.quality} | {
             way: {optimize: one.to_json() for optimize, one in found.items()} for way, found in ways.items()
         }
 
@@ -135,17 +192,27 @@ def measure(workdir: Path, progress: Callable[[str], None] = lambda text: None) 
 
     import_quietly("tensorflow")
     rows = []
-    for name in (*LAYERS, *NETWORKS):
+
+    def add(name: str, tflite: bytes, *, formats: tuple[str, ...] | None = None, fed: bool = False, **more: float):
         path = workdir / f"{len(rows)}.tflite"
-        path.write_bytes(network_model(name) if name in NETWORKS else layer_model(name))
+        path.write_bytes(tflite)
         ways: list[dict[str, Measurement]] = [{}, {}]
-        for by_rows in (False, True) if name in NETWORKS else (False,):
+        for by_rows in (False, True) if fed else (False,):
             for optimize in OPTIMIZE:
                 progress(f"{name}: {optimize}")
-                formats = None if name in NETWORKS else ("dense",)
                 with Measurer(workdir=workdir, by_rows=by_rows, formats=formats, optimize=optimize) as measurer:
                     ways[by_rows][optimize] = measurer.measure(path)
-        rows.append(Row(name, *ways))
+        rows.append(Row(name, *ways, **more))
+
+    for name in LAYERS:
+        add(name, layer_model(name), formats=("dense",))
+    for name in SPARSE:
+        add(name, layer_model(name))
+    for name, zeros in itertools.product(runtimes.NETWORKS, ZEROS):
+        tflite = runtimes.random_model(name, zeros)
+        add(f"{name}, {zeros:.0%} zeros", tflite, quality=dense_quality(tflite))
+    for name in NETWORKS:
+        add(name, network_model(name), fed=True)
     return rows
 
 
@@ -153,19 +220,38 @@ def print_tables(rows: list[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    layers = Table(title="instructions a multiply-accumulate, all weights stored", title_justify="left")
-    for column in ("layer", *OPTIMIZE, "CMSIS-NN's quality"):
-        layers.add_column(column, justify="left" if column == "layer" else "right")
+    def table(title: str, *columns: str) -> Table:
+        made = Table(title=title, title_justify="left")
+        for column in columns:
+            made.add_column(column, justify="left" if column == columns[0] else "right")
+        return made
+
+    layers = table("instructions a multiply-accumulate, all weights stored", "layer", *OPTIMIZE, "CMSIS-NN's quality")
+    sparse = table("3x3 convolutions, instructions a multiply-accumulate of the dense layer", "layer", *OPTIMIZE)
+    pruned = table(
+        "sparse networks: instructions a multiply-accumulate of the dense network; "
+        "times fewer than dense kernels of CMSIS-NN's quality",
+        "network",
+        *OPTIMIZE,
+        *(f"times, {optimize}" for optimize in OPTIMIZE),
+    )
     networks = Table(
         title="networks: bytes of RAM, whole and fed by rows, and of flash beside payload", title_justify="left"
     )
     for column in ("network", "optimize", "weights", "RAM", "RAM fed", "flash", "flash fed", "payload", "instructions"):
         networks.add_column(column, justify="left" if column in ("network", "optimize") else "right")
     for row in rows:
+        figures = [f"{one.instructions / one.macs:.2f}" for one in row.whole.values()]
         if row.model in LAYERS:
-            bar = LAYERS[row.model][1]
-            figures = (f"{one.instructions / one.macs:.2f}" for one in row.whole.values())
-            layers.add_row(row.model, *figures, "" if bar is None else f"{bar:.1f}")
+            quality = LAYERS[row.model].quality
+            layers.add_row(row.model, *figures, "" if quality is None else f"{quality:.1f}")
+            continue
+        if row.model in SPARSE:
+            sparse.add_row(row.model, *figures)
+            continue
+        if row.quality is not None:
+            times = (f"{row.quality / one.instructions:.2f}" for one in row.whole.values())
+            pruned.add_row(row.model, *figures, *times)
             continue
         for optimize, one in row.whole.items():
             fed = row.fed[optimize]
@@ -176,7 +262,8 @@ def print_tables(rows: list[Row]) -> None:
             )  # fmt: skip
         networks.add_section()
     console = Console(width=None if Console().is_terminal else 130)
-    console.print(layers)
+    for one in (layers, sparse, pruned):
+        console.print(one)
     console.print(networks)
 
 

@@ -13,7 +13,7 @@ import pytest
 from support.reference import reference_bytes
 from support.run_c import CORTEX_M0, CORTEX_M4, GCC, TARGETS, Core, Host, run_on
 from support.tflite_models import random_tflite, single_layer_tflite, with_operator, with_output_scale
-from tfsparse.compiler import CompiledModel, compile_model
+from tfsparse.compiler import OPTIMIZE, CompiledModel, compile_model
 from tfsparse.compiler.operators import HANDLERS
 from tfsparse.compiler.reader import read_model
 from tfsparse.errors import UserError
@@ -61,7 +61,8 @@ def random_networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Batch, Co
     for seed in SEEDS:
         tflite = random_tflite(seed)
         try:
-            model = compile_model(tflite, tmp_path_factory.mktemp(f"random{seed}"))
+            optimize = OPTIMIZE[seed % len(OPTIMIZE)]
+            model = compile_model(tflite, tmp_path_factory.mktemp(f"random{seed}"), optimize=optimize)
         except UserError as error:
             # An all-zero layer before it leaves softmax a scale with which TFLite itself aborts.
             assert re.search("beta times input scale .* TFLite has no softmax", str(error)), f"seed {seed}: {error}"

@@ -16,13 +16,14 @@ from tfsparse.compiler.choose import encode_network
 from tfsparse.compiler.counted import count, layer_macs, layer_nnz
 from tfsparse.compiler.dead import remove_dead
 from tfsparse.compiler.emit import Program, header_text, headers, source_text
-from tfsparse.compiler.encode import FORMATS, Encoded
+from tfsparse.compiler.encode import FORMATS
 from tfsparse.compiler.graph import lower
+from tfsparse.compiler.kernels import ROWS_TOGETHER
 from tfsparse.compiler.layers import Border, Convolution, Network, Weighted
 from tfsparse.compiler.narrow import narrow
 from tfsparse.compiler.program import wants_small_kernels
 from tfsparse.compiler.reader import read_model
-from tfsparse.compiler.schedule import can_be_fed, plan_network
+from tfsparse.compiler.schedule import can_be_fed, plan_network, plan_together
 from tfsparse.errors import UserError
 
 OPTIMIZE = ("size", "balanced", "speed")
@@ -100,12 +101,6 @@ def _ports(network: Network, borders: tuple[Border, ...]) -> tuple[Port, ...]:
     )
 
 
-def _stored(network: Network, encoded: dict[str, Encoded]) -> list[int]:
-    """The convolutions whose weights are all stored."""
-    layers = enumerate(network.layers)
-    return [i for i, x in layers if isinstance(x, Convolution) and encoded[x.name].format == "dense"]
-
-
 def build_program(
     tflite: bytes,
     name: str,
@@ -120,12 +115,20 @@ def build_program(
         raise UserError(f"no weights without a format, nor others than these: {', '.join(FORMATS)}")
     network = narrow(remove_dead(lower(read_model(tflite))))
     small = wants_small_kernels(optimize, by_rows)
-    encoded, lists = encode_network(network, optimize, formats, small)
     counted = count(network)
     if by_rows and not can_be_fed(network):
         raise UserError("the model cannot be fed by rows: it needs one input map of 2 to 255 rows, and one output")
-    flow, plan = plan_network(network, optimize, by_rows, () if small else _stored(network, encoded))
-    return Program(name, flow.network, encoded, flow, plan, optimize, counted, lists)
+    flow, plan = plan_network(network, optimize, by_rows)
+    if small or flow.entries:
+        encoded, kernels = encode_network(flow.network, optimize, formats, small)
+    else:
+        # Which kernels are best depends on how many rows they can make together, and that on which do so at all.
+        some = [i for i, layer in enumerate(network.layers) if isinstance(layer, Convolution)]
+        together = plan_together(flow, plan, optimize, some)
+        encoded, kernels = encode_network(together[0].network, optimize, formats, small)
+        left = [i for i in some if kernels[network.layers[i].name] in ROWS_TOGETHER]
+        flow, plan = together if left == some else plan_together(flow, plan, optimize, left)
+    return Program(name, flow.network, encoded, flow, plan, optimize, counted, kernels)
 
 
 def _reports(program: Program) -> tuple[LayerReport, ...]:

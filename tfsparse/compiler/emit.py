@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -21,13 +21,14 @@ from tfsparse.compiler.flow import (
     tables_text,
 )
 from tfsparse.compiler.interface import functions_text, head, header_text
+from tfsparse.compiler.kernels import is_nine, longest_list
 from tfsparse.compiler.layers import Add, Convolution, FullyConnected, Layer, Pool, Weighted
 from tfsparse.compiler.program import Program, comment
 from tfsparse.compiler.rows import LARGEST_BLOCK, channelwise
 
 __all__ = ["Program", "header_text", "headers", "source_text"]
 
-_LARGEST_LIST = 32  # taps of a channel unpacked at a time, four bytes of stack each
+_LONG_LIST = 8  # taps from which on two at a time are faster
 _NO_GAPS = 255  # in the place of gap bits
 _REQUIRED = {
     "tfs_conv.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
@@ -46,12 +47,7 @@ def kernel_of(layer: Layer, program: Program) -> str:
     """Name of the C kernel that runs a layer; its header has the same."""
     if not isinstance(layer, Weighted):
         return descriptors.HEADERS[type(layer)].removesuffix(".h")
-    streamed = program.encoded[layer.name].coding is not None
-    if isinstance(layer, FullyConnected):
-        return "tfs_dense" if streamed else "tfs_dense_small" if program.small else "tfs_dense_dot"
-    if not streamed:
-        return "tfs_conv_small" if program.small else "tfs_conv_dense"
-    return "tfs_conv_taps" if program.lists and not program.small else "tfs_conv"
+    return program.kernels[layer.name]
 
 
 def _kernel_headers(program: Program) -> list[str]:
@@ -134,19 +130,10 @@ def conv_block(layer: Convolution) -> int:
     return -(-layer.window.out_width // parts)
 
 
-def is_nine(layer: Layer, program: Program) -> bool:
-    """Whether the kernel of 3x3 depthwise windows runs the layer."""
-    if not isinstance(layer, Convolution) or layer.run > 1:
-        return False
-    w = layer.window
-    shape = (w.kernel_height, w.kernel_width, w.dilation_height, w.dilation_width)
-    return shape == (3, 3, 1, 1) and w.in_width >= 3 and kernel_of(layer, program) == "tfs_conv_dense"
-
-
 def _has_blocks(program: Program) -> bool:
     """Whether some kernel sums blocks of pixels."""
     kernels = {kernel_of(layer, program) for layer in program.network.layers if isinstance(layer, Convolution)}
-    return bool(kernels - {"tfs_conv_small"})
+    return bool(kernels - {"tfs_conv_small", "tfs_conv_taps"})
 
 
 def _block(layer: Convolution, program: Program) -> str:
@@ -183,12 +170,33 @@ def _is_grouped(layer: Convolution) -> bool:
     return layer.run > 1 and (layer.run < layer.in_channels or layer.window.dilation_width > 1)
 
 
-def _has_nine(program: Program) -> bool:
-    return any(is_nine(layer, program) for layer in program.network.layers)
+def _lists(program: Program) -> dict[str, Convolution]:
+    """The layers that unpack their weights into lists of taps, by name."""
+    layers = [layer for layer in program.network.layers if isinstance(layer, Convolution)]
+    return {layer.name: layer for layer in layers if kernel_of(layer, program) == "tfs_conv_taps"}
 
 
-def _nine(program: Program, layer: Layer) -> str:
-    return f", {int(is_nine(layer, program))}" if _has_nine(program) else ""
+def _is_stored(layer: Layer, program: Program) -> bool:
+    return program.encoded[layer.name].coding is None
+
+
+def _nines(program: Program) -> set[bool]:
+    """Of the layers of tfs_conv_dense: whether they have windows of 3x3 that see one channel, and whether others."""
+    layers = [layer for layer in program.network.layers if isinstance(layer, Convolution)]
+    return {is_nine(layer) for layer in layers if kernel_of(layer, program) == "tfs_conv_dense"}
+
+
+def _nine(layer: Convolution, program: Program) -> str:
+    return f", {int(is_nine(layer))}" if len(_nines(program)) == 2 else ""
+
+
+def _has_both(program: Program) -> bool:
+    """Whether some lists are unpacked from streams and some from weights stored as they are."""
+    return len({_is_stored(layer, program) for layer in _lists(program).values()}) == 2
+
+
+def _stored(layer: Convolution, program: Program) -> str:
+    return f", {int(_is_stored(layer, program))}" if _has_both(program) else ""
 
 
 def _fields(layer: Layer, program: Program) -> str | None:
@@ -200,7 +208,7 @@ def _fields(layer: Layer, program: Program) -> str | None:
             f"{layer.in_channels}, {w.out_height}, {w.out_width}, {layer.out_channels}, {layer.run}, "
             f"{layer.per_group}, {w.kernel_height}, {w.stride_height}, {w.pad_top}"
             f"{'' if _is_square(program) else f', {w.kernel_width}, {w.stride_width}, {w.pad_left}'}"
-            f"{_dilation(layer, program)}{_block(layer, program)}{_nine(program, layer)}"
+            f"{_dilation(layer, program)}{_block(layer, program)}{_nine(layer, program)}{_stored(layer, program)}"
         )
     if isinstance(layer, FullyConnected):
         return f"{_weights(layer, program)}, {layer.rows}, {layer.weights.shape[1]}, {layer.weights.shape[0]}"
@@ -225,11 +233,12 @@ def _call(program: Program, i: int, layer: Layer) -> list[str]:
     kernel, arguments = kernel_of(layer, program), f"&{layer.name}, {inputs[0]}, {output}"
     if isinstance(layer, FullyConnected):
         return [f"{kernel}_run({arguments});"]
-    if kernel == "tfs_conv_dense":
+    if kernel in ("tfs_conv_dense", "tfs_conv_taps"):
         if row:
             return [f"{kernel}_rows({arguments}, row, row + 1);"]
-        rows = f"{kernel}_rows({arguments}, 0, {layer.window.out_height});"
-        return [rows if layer.at_once or layer.window.out_height == 1 else f"{kernel}_each({arguments});"]
+        if layer.together >= layer.window.out_height:
+            return [f"{kernel}_rows({arguments}, 0, {layer.window.out_height});"]
+        return [f"tfs_conv_together({arguments}, {layer.together}, {kernel}_rows);"]
     return [f"{kernel}_row({arguments}, row);" if row else f"tfs_conv_rows({arguments}, {kernel}_row);"]
 
 
@@ -265,22 +274,47 @@ def _stream_switches(codings: Sequence[Coding]) -> list[str]:
     return switches
 
 
-def _offset_switches(program: Program, layers: Sequence[Convolution]) -> list[str]:
-    """Those of kernels on streams, which keep offsets from the first byte of the map."""
+def _columns_switch(layers: Iterable[Convolution]) -> list[str]:
+    columns = [layer.window.kernel_width for layer in layers]
+    return [f"TFS_MOST_COLUMNS {max(2, *columns)}"] if columns else []
+
+
+def _stream_conv_switches(program: Program, layers: Sequence[Convolution]) -> list[str]:
+    """Those of tfs_conv, which keeps offsets from the first byte of the map."""
     if not layers:
         return []
     # A row may lie anywhere in the arena.
     largest = max(x.window.in_height * x.window.in_width * x.in_channels for x in layers)
-    far = max(largest, program.plan.size) > 1 << 15
-    switches = ["TFS_FAR", "TFS_OFFSET int32_t"] if far else ["TFS_OFFSET int16_t"]
-    if plain := [x for x in layers if kernel_of(x, program) == "tfs_conv"]:
-        switches.append(f"TFS_MOST_ROWS {max(2, *(x.window.kernel_height for x in plain))}")
-        switches.append(f"TFS_MOST_COLUMNS {max(2, *(x.window.kernel_width for x in plain))}")
-    if lists := [x for x in layers if kernel_of(x, program) == "tfs_conv_taps"]:
-        # A list gets about a 32nd of the memory that values take.
-        most = max(1, *(int(np.count_nonzero(x.weights, axis=1).max()) for x in lists))
-        switches.append(f"TFS_CONV_TAPS {min(most, max(8, min(program.plan.size // 128, _LARGEST_LIST)))}")
-    return switches
+    offset = "int32_t" if max(largest, program.plan.size) > 1 << 15 else "int16_t"
+    return [f"TFS_OFFSET {offset}", f"TFS_MOST_ROWS {max(2, *(x.window.kernel_height for x in layers))}"]
+
+
+def _list_switches(program: Program) -> list[str]:
+    """Those of tfs_conv_taps, which keeps offsets from the row of the map over which the window begins."""
+    lists = _lists(program)
+    if not lists:
+        return []
+    far = twice = 0
+    for layer in lists.values():
+        w = layer.window
+        rows, columns = w.kernel_height * w.dilation_height, w.kernel_width * w.dilation_width
+        far = max(far, (rows * w.in_width + columns + w.pad_left) * layer.in_channels)
+        if w.table or w.held:
+            far = max(far, program.plan.size + columns * layer.in_channels)
+        twice = max(
+            twice, *(np.abs(layer.bias.astype(np.int64)) + 256 * np.abs(layer.weights.astype(np.int64)).sum(axis=1))
+        )
+    longest = max(map(longest_list, lists.values()))
+    right = all(_shifts_right(layer) for layer in program.network.layers if isinstance(layer, Weighted))
+    stored = {_is_stored(layer, program) for layer in lists.values()}
+    return [
+        f"TFS_CONV_TAPS {longest}",
+        f"TFS_TWICE {2 if right and twice < 1 << 30 else 1}",
+        *(["TFS_PAIRS"] if np.mean([longest_list(layer) for layer in lists.values()]) >= _LONG_LIST else []),
+        *(["TFS_FAR"] if far >= 1 << 15 else []),
+        *(["TFS_STREAM_TAPS"] if False in stored else []),
+        *(["TFS_STORED_TAPS"] if True in stored else []),
+    ]
 
 
 def _switches(program: Program) -> list[str]:
@@ -290,7 +324,7 @@ def _switches(program: Program) -> list[str]:
     convolutions = [layer for layer in layers if isinstance(layer, Convolution)]
     switches = _stream_switches(_codings(program))
     switches.append(f"TFS_BEGIN {'uint16_t' if max([0, *_stream_places(program).values()]) < 1 << 16 else 'uint32_t'}")
-    if program.lists or program.optimize == "speed":
+    if program.optimize == "speed" or _lists(program):
         switches.append("TFS_SPEED")
     if not program.small:
         switches.append("TFS_INLINED")
@@ -311,20 +345,17 @@ def _switches(program: Program) -> list[str]:
         switches.append("TFS_BIAS_GROWS")
     if any(e.channels.widest > WINDOW for e in encoded.values()):
         switches.append("TFS_WIDE_FIELDS")
-    stored = [x for x in convolutions if kernel_of(x, program) == "tfs_conv_dense" and not is_nine(x, program)]
-    depthwise = {layer.run == 1 for layer in stored}
-    switches += [name for name, kind in (("TFS_DEPTHWISE", True), ("TFS_PLAIN_CONV", False)) if kind in depthwise]
+    switches += [name for name, nine in (("TFS_NINE", True), ("TFS_PLAIN_CONV", False)) if nine in _nines(program)]
     switches += ["TFS_DILATED"] if _is_dilated(program) else []
     switches += ["TFS_SQUARE"] if convolutions and _is_square(program) else []
     switches += [f"TFS_LINE {_line(program)}"] if _line(program) else []
     if any(_is_grouped(layer) for layer in convolutions):
         switches.append("TFS_GROUPS")
-    if _has_nine(program):
-        switches.append("TFS_NINE")
     if convolutions:
         switches += [f"TFS_CONV_BLOCK {max(map(conv_block, convolutions))}"] if _has_blocks(program) else []
-        on_streams = ("tfs_conv", "tfs_conv_taps")
-        switches += _offset_switches(program, [x for x in convolutions if kernel_of(x, program) in on_streams])
+        streams = [x for x in convolutions if kernel_of(x, program) == "tfs_conv"]
+        switches += _stream_conv_switches(program, streams) + _list_switches(program)
+        switches += _columns_switch([*streams, *_lists(program).values()])
         switches.append(f"TFS_SIDE {'uint8_t' if max(map(_largest_side, convolutions)) < 256 else 'uint16_t'}")
     most = [layer.channels for layer in layers if isinstance(layer, Pool) and layer.kind == "max_pool"]
     if most and min(most) >= 4 and not program.small:

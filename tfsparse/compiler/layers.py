@@ -107,7 +107,7 @@ class Convolution(Weighted):
     out_channels: int
     run: int
     per_group: int
-    at_once: bool = False  # all its rows in one go, channel after channel: faster, and its input is needed to the end
+    together: int = 1  # rows made in one go, channel after channel: faster, and what they read is needed until then
 
     @property
     def kind(self) -> str:

@@ -30,7 +30,7 @@ class Program:
     plan: Plan
     optimize: str
     counted: Counted
-    lists: bool = False  # whether convolutions on streams unpack lists of taps: faster, and more code
+    kernels: dict[str, str]  # C kernels of layers with weights, by layer name
 
     @property
     def small(self) -> bool:

@@ -246,13 +246,14 @@ class _Simulation:
 
     def run_whole(self, i: int) -> None:
         layer, out = self.network.layers[i], self.size[self.network.layers[i].output]
-        if isinstance(layer, Convolution | Pool) and not (isinstance(layer, Convolution) and layer.at_once):
+        if isinstance(layer, Convolution | Pool):
             work = window_work(layer)
             value = layer.inputs[0]
             in_row, out_row = self.size[value] // work.in_rows, out // work.rows
-            for row in range(work.rows):
-                following = work.reads(row + 1)[0] if row + 1 < work.rows else work.in_rows
-                self.record(i, layer.output, (row + 1) * out_row, {value: following * in_row})
+            together = layer.together if isinstance(layer, Convolution) else 1
+            for end in (*range(together, work.rows, together), work.rows):
+                following = work.reads(end)[0] if end < work.rows else work.in_rows
+                self.record(i, layer.output, end * out_row, {value: following * in_row})
         else:
             self.record(i, layer.output, out, {value: self.size[value] for value in layer.inputs})
 

@@ -17,7 +17,7 @@ from tfsparse.compiler.rows import Flow, height_of, row_layers, row_work, segmen
 from tfsparse.compiler.slots import place_rows
 
 # Bytes of RAM that streaming must save at least: it takes some 250 bytes of flash, and a row at a time is slower.
-_WORTH_STREAMING = {"size": 64, "balanced": 64, "speed": 512}
+_WORTH_STREAMING = {"size": 64, "balanced": 64}
 _FLOW_STACK = 40  # bytes of stack, about, that making row after row takes
 _LARGEST_SEARCH = 16  # layers up to which every stretch of layers is tried
 _LARGEST_SPLIT, _MOST_ROWS = 48, 600  # layers and rows of all maps up to which rows may lie anywhere
@@ -164,41 +164,49 @@ def plan_rows(network: Network, fed: bool, most: int | None = None) -> tuple[Flo
     return flow.with_tables(tables), Plan(slots.offsets, slots.size, {tables[v]: slots.rows[v] for v in tables})
 
 
-def _at_once(network: Network, layers: Iterable[int]) -> Network:
-    changed = set(layers)
-    parts = [replace(layer, at_once=True) if i in changed else layer for i, layer in enumerate(network.layers)]
+def _with_together(network: Network, together: dict[int, int]) -> Network:
+    parts = [replace(x, together=together[i]) if i in together else x for i, x in enumerate(network.layers)]
     return replace(network, layers=tuple(parts))
 
 
-def _go_at_once(network: Network, layers: Sequence[int], plan: Plan, room: int) -> tuple[Flow, Plan] | None:
-    """The network with as many of the layers run at once as `room` bytes of arena allow; None where that fails."""
-    chosen: list[int] = []
-    for i in layers:
-        if whole_peak(_at_once(network, [*chosen, i])) <= room:
-            chosen.append(i)
-    flow = simulate(_at_once(network, chosen))
-    better = plan_flow(flow)
-    return (flow, better) if chosen and better.size <= max(room, plan.size) else None
+def _counts(rows: int) -> Iterator[int]:
+    """How many rows to make together, the best first: all, or equal parts of at least two."""
+    for parts in range(1, rows):
+        count = -(-rows // parts)
+        if count < 2:
+            break
+        yield count
 
 
-def plan_network(
-    network: Network, optimize: str = "balanced", fed: bool = False, at_once: Sequence[int] = ()
-) -> tuple[Flow, Plan]:
-    """What to stream, and where all values lie.
-
-    fed: the input comes row by row. at_once: layers that are faster when they run all rows of a channel before the
-    next channel, which needs their whole input to the end; done where it costs no memory, or, for speed, a quarter.
-    """
-    flow, plan = _plan_network(network, optimize, fed)
-    if at_once and not flow.entries:
-        room = plan.size + (plan.size // 4 if optimize == "speed" else 0)
-        return _go_at_once(network, at_once, plan, room) or (flow, plan)
+def plan_together(flow: Flow, plan: Plan, optimize: str, layers: Sequence[int]) -> tuple[Flow, Plan]:
+    """The same, of a network that is not streamed, with some convolutions making as many rows together as cost no
+    memory, or, for speed, half the arena; layers: their indices. It is faster, as some kernels make each
+    channel of those rows before the next one."""
+    room = plan.size + (plan.size // 2 if optimize == "speed" else 0)
+    # A plan may need more than what lives at a time: then what is chosen must keep further below.
+    for most in sorted({room, (plan.size + room) // 2, plan.size}, reverse=True):
+        chosen: dict[int, int] = {}
+        for i in layers:
+            for rows in _counts(flow.network.layers[i].window.out_height):
+                if whole_peak(_with_together(flow.network, chosen | {i: rows})) <= most:
+                    chosen[i] = rows
+                    break
+        better = simulate(_with_together(flow.network, chosen))
+        found = plan_flow(better)
+        if chosen and found.size <= room:
+            return better, found
     return flow, plan
 
 
-def _plan_network(network: Network, optimize: str, fed: bool) -> tuple[Flow, Plan]:
+def plan_network(network: Network, optimize: str = "balanced", fed: bool = False) -> tuple[Flow, Plan]:
+    """What to stream, and where all values lie. fed: the input comes row by row.
+
+    For speed nothing is streamed unless it is fed: a row at a time takes two to three times the instructions.
+    """
     plain = simulate(network, fed=fed)
     best, best_plan = plain, plan_flow(plain)
+    if optimize == "speed" and not fed:
+        return best, best_plan
     cost = best_plan.size - (0 if fed else _WORTH_STREAMING[optimize])
     extra = _FLOW_STACK + len(network.layers) + 1
     found = (simulate(network, streamed, fed, most=cost - extra * (not fed)) for streamed in _stretches(network, fed))

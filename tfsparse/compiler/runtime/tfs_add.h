@@ -21,8 +21,12 @@ typedef struct {
 #endif
 } tfs_add;
 
-TFS_NOINLINE static void tfs_add_run(const tfs_add *l, const int8_t *a, const int8_t *b, int8_t *out)
+TFS_FAST static void tfs_add_run(const tfs_add *l, const int8_t *a, const int8_t *b, int8_t *out)
 {
+#ifdef TFS_SPEED /* a copy, as *out might be any of it for all C knows */
+    const tfs_add copy = *l;
+    l = &copy;
+#endif
     tfs_walk at = {0};
     do {
         const int8_t *p = a + at.a, *q = b + at.b;

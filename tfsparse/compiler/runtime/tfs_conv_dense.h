@@ -1,4 +1,4 @@
-/* 2-D convolution, plain, grouped or depthwise, with all its weights stored, for rows [row, end) of the output.
+/* 2-D convolution with all its weights stored, plain or depthwise of 3x3, for rows [row, end) of the output.
  *
  * Outermost the output channels, so that their constants are unpacked once for all of these rows; then a block of pixels
  * whose sums grow row by row of the window. All of a depthwise row is read before any of it is written, so that it may lie
@@ -46,35 +46,7 @@ TFS_NOINLINE static void tfs_conv_line(const tfs_conv *l, int32_t *sums, int cou
         x += n * stride;
     }
 }
-#endif
 
-#ifdef TFS_DEPTHWISE
-/* sums[i] += one row of the window for the pixels from the one on whose window begins at column x. */
-TFS_NOINLINE static void tfs_depthwise_line(const tfs_conv *l, int32_t *sums, int count, const int8_t *source,
-                                            const int8_t *w, int x)
-{
-    const int dilation = TFS_DILATION_WIDTH(l), next = dilation * l->in_channels, zero = l->w.input_zero;
-    for (; count > 0; count--) {
-        int from = 0, to = TFS_WINDOW_WIDTH(l);
-        if (x < 0) {
-            from = tfs_steps(-x, dilation);
-        }
-        if (l->in_width - x <= (to - 1) * dilation) {
-            to = l->in_width > x ? tfs_steps(l->in_width - x, dilation) : 0;
-        }
-        if (from < to) {
-            const int8_t *tap = w + from, *const end = w + to, *at = source + x * l->in_channels + from * next;
-            int32_t sum = *sums;
-            do {
-                sum += (*at - zero) * *tap++;
-                at += next;
-            } while (tap < end);
-            *sums = sum;
-        }
-        sums++;
-        x += TFS_STRIDE_WIDTH(l);
-    }
-}
 #endif
 
 /* sums[i] += all taps, for `count` pixels of one row and channel of the output. */
@@ -84,27 +56,20 @@ static inline void tfs_conv_block(const tfs_conv *l, const int8_t *in, const int
     const int x = column * TFS_STRIDE_WIDTH(l) - TFS_PAD_LEFT(l);
     int y = row * l->stride_height - l->pad_top;
 #ifdef TFS_NINE
-#if defined(TFS_DEPTHWISE) || defined(TFS_PLAIN_CONV)
-    if (l->nine) {
-#else
-    {
+#ifdef TFS_PLAIN_CONV
+    if (l->nine)
 #endif
+    {
         tfs_nine_block(l, in, w, y, x, sums, count);
         return;
     }
 #endif
-#if defined(TFS_DEPTHWISE) || defined(TFS_PLAIN_CONV)
+#ifdef TFS_PLAIN_CONV
     for (int ky = l->kernel_height; ky > 0; ky--) {
         TFS_FORGET();
         if (y >= 0 && y < l->in_height) {
             const int8_t *source = in + TFS_ROW(l, y, l->in_width * l->in_channels);
-#if defined(TFS_DEPTHWISE) && defined(TFS_PLAIN_CONV)
-            (l->run == 1 ? tfs_depthwise_line : tfs_conv_line)(l, sums, count, source, w, x);
-#elif defined(TFS_DEPTHWISE)
-            tfs_depthwise_line(l, sums, count, source, w, x);
-#else
             tfs_conv_line(l, sums, count, source, w, x);
-#endif
         }
         w += TFS_WINDOW_WIDTH(l) * l->run;
         y += TFS_DILATION_HEIGHT(l);
@@ -133,15 +98,6 @@ TFS_NOINLINE static void tfs_conv_dense_rows(const tfs_conv *l, const int8_t *in
             }
         }
         w += l->kernel_height * TFS_WINDOW_WIDTH(l) * l->run;
-    }
-}
-
-/* All rows, one after the other: rows of the input that are read no more may be written over. */
-static inline void tfs_conv_dense_each(const tfs_conv *l, const int8_t *in, int8_t *out)
-{
-    for (int row = 0; row < l->out_height; row++) {
-        tfs_conv_dense_rows(l, in, out, row, row + 1);
-        out += l->out_width * l->out_channels;
     }
 }
 

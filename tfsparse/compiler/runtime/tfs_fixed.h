@@ -4,6 +4,12 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus /* has no such word */
+#define TFS_RESTRICT
+#else
+#define TFS_RESTRICT restrict
+#endif
+
 #ifdef __GNUC__
 #define TFS_NOINLINE __attribute__((noinline))
 /* What was read from memory before is read again: saves the stack that copies of a descriptor's fields would take. */
@@ -38,8 +44,9 @@
 static inline int32_t tfs_add_lower(int32_t sum, int32_t x, int32_t pair)
 {
 #ifdef TFS_DSP
-    __asm__("smlabb %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(pair));
-    return sum;
+    int32_t result;
+    __asm__("smlabb %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(pair), "r"(sum));
+    return result;
 #else
     return sum + x * (int16_t)pair;
 #endif
@@ -48,8 +55,9 @@ static inline int32_t tfs_add_lower(int32_t sum, int32_t x, int32_t pair)
 static inline int32_t tfs_add_upper(int32_t sum, int32_t x, int32_t pair)
 {
 #ifdef TFS_DSP
-    __asm__("smlabt %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(pair));
-    return sum;
+    int32_t result;
+    __asm__("smlabt %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(pair), "r"(sum));
+    return result;
 #else
     return sum + x * (pair >> 16);
 #endif
@@ -61,7 +69,19 @@ static inline int32_t tfs_high_product(int32_t a, int32_t b)
     return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
 }
 
-/* The same for -2^30 <= a < 2^30. */
+/* c + round(a * b / 2^32), half up. */
+static inline int32_t tfs_add_half_product(int32_t c, int32_t a, int32_t b)
+{
+#ifdef TFS_DSP
+    int32_t result;
+    __asm__("smmlar %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+    return result;
+#else
+    return c + (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
+#endif
+}
+
+/* round(a * b / 2^31), half up, for -2^30 <= a < 2^30. */
 static inline int32_t tfs_small_product(int32_t a, int32_t b)
 {
 #ifdef TFS_DSP

@@ -21,43 +21,46 @@ typedef struct {
 /* The larger of each of four int8. */
 TFS_INLINE uint32_t tfs_larger(uint32_t a, uint32_t b)
 {
-    uint32_t result;
-    __asm__("ssub8 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(result) : "r"(a), "r"(b) : "cc");
-    return result;
+    uint32_t difference;
+    __asm__("ssub8 %1, %0, %2\n\tsel %0, %0, %2" : "+r"(a), "=&r"(difference) : "r"(b));
+    return a;
 }
 
 /* Four channels at a time, and the last four of them: all maps have as many. */
-TFS_NOINLINE static void tfs_max_row(const tfs_pool *l, const int8_t *in, int8_t *out, int row)
+TFS_FAST static void tfs_max_row(const tfs_pool *l, const int8_t *in, int8_t *out, int row)
 {
-    const int top = row * l->stride_height - l->pad_top;
-    const int bottom = top + l->kernel_height < l->in_height ? top + l->kernel_height : l->in_height;
-    int left = -l->pad_left;
+    const int y = row * l->stride_height - l->pad_top, channels = l->channels;
+    const int top = y < 0 ? 0 : y, bottom = y + l->kernel_height < l->in_height ? y + l->kernel_height : l->in_height;
+    const uint32_t lowest = (uint8_t)l->lowest * 0x01010101u;
     for (int column = 0; column < l->out_width; column++) {
-        const int right = left + l->kernel_width < l->in_width ? left + l->kernel_width : l->in_width;
-        for (int channel = 0; channel < l->channels; channel += 4) {
-            const int first = channel < l->channels - 4 ? channel : l->channels - 4;
-            uint32_t result = (uint8_t)l->lowest * 0x01010101u;
-            for (int y = top < 0 ? 0 : top; y < bottom; y++) {
-                const int8_t *source = in + TFS_ROW(l, y, l->in_width * l->channels) + first;
-                for (int x = left < 0 ? 0 : left; x < right; x++) {
+        const int x = column * l->stride_width - l->pad_left, left = x < 0 ? 0 : x;
+        const int columns = (x + l->kernel_width < l->in_width ? x + l->kernel_width : l->in_width) - left;
+        const int8_t *const source = in + left * channels;
+        for (int channel = 0; channel < channels; channel += 4) {
+            const int first = channel < channels - 4 ? channel : channels - 4;
+            uint32_t result = lowest;
+            for (int line = top; line < bottom; line++) {
+                const int8_t *at = source + TFS_ROW(l, line, l->in_width * channels) + first;
+                int more = columns; /* one at least */
+                do {
                     uint32_t four;
-                    memcpy(&four, source + x * l->channels, 4);
+                    memcpy(&four, at, 4);
                     result = tfs_larger(result, four);
-                }
+                    at += channels;
+                } while (--more != 0);
             }
             if (l->highest < 127) { /* ~x is -1 - x */
                 result = ~tfs_larger(~result, ~((uint8_t)l->highest * 0x01010101u));
             }
             memcpy(out + first, &result, 4);
         }
-        out += l->channels;
-        left += l->stride_width;
+        out += channels;
     }
 }
 #endif
 
 #if !defined(TFS_FAST_MAX) || defined(TFS_AVERAGE)
-TFS_NOINLINE static void tfs_window_row(const tfs_pool *l, const int8_t *in, int8_t *out, int row, int average)
+TFS_FAST static void tfs_window_row(const tfs_pool *l, const int8_t *in, int8_t *out, int row, int average)
 {
     const int top = row * l->stride_height - l->pad_top;
     const int bottom = top + l->kernel_height < l->in_height ? top + l->kernel_height : l->in_height;

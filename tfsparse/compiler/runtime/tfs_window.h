@@ -24,8 +24,11 @@ typedef struct {
 #ifdef TFS_CONV_BLOCK
     uint8_t block; /* pixels of a row computed together, at most TFS_CONV_BLOCK */
 #endif
-#ifdef TFS_NINE
-    uint8_t nine;  /* whether it is for tfs_nine.h */
+#if defined(TFS_NINE) && defined(TFS_PLAIN_CONV)
+    uint8_t nine; /* whether it is for tfs_nine.h */
+#endif
+#if defined(TFS_STORED_TAPS) && defined(TFS_STREAM_TAPS)
+    uint8_t stored; /* whether its weights are bytes, to be unpacked into lists */
 #endif
 } tfs_conv;
 
@@ -101,6 +104,19 @@ static inline void tfs_conv_rows(const tfs_conv *l, const int8_t *in, int8_t *ou
     for (int row = 0; row < l->out_height; row++) {
         kernel(l, in, out, row);
         out += l->out_width * l->out_channels;
+    }
+}
+
+typedef void tfs_conv_rows_kernel(const tfs_conv *l, const int8_t *in, int8_t *out, int row, int end);
+
+/* The same, `rows` at a time: rows of the input that are read no more may be written over by the next ones. */
+static inline void tfs_conv_together(const tfs_conv *l, const int8_t *in, int8_t *out, int rows,
+                                     tfs_conv_rows_kernel *kernel)
+{
+    for (int row = 0; row < l->out_height; row += rows) {
+        const int end = row + rows < l->out_height ? row + rows : l->out_height;
+        kernel(l, in, out, row, end);
+        out += (end - row) * l->out_width * l->out_channels;
     }
 }
 
