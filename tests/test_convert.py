@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tfsparse.build import inference_model
-from tfsparse.compiler import compile_model
+from tfsparse.compiler import check_model, compile_model
 from tfsparse.convert import quantise, rescaled, to_int8
+from tfsparse.errors import UserError
 from tfsparse.network import Network, Op
 from tfsparse.reference import Interpreter
 from tfsparse.rewrite import OpWeights
@@ -69,6 +70,33 @@ def test_the_model_that_loses_least_is_chosen_and_int8_agrees_with_floats(unequa
     converted = to_int8(NETWORK, unequal, images, images, labels, floats=1.0)
     assert converted.accuracy >= 0.95
     assert (converted.note is None) == (converted.accuracy >= 0.995)
+
+
+def test_a_network_that_collapsed_is_refused_and_not_the_end_of_the_process(images):
+    """Below zero everywhere, a sum gives a range of nothing, over which TFLite's interpreter aborts."""
+    network = Network(
+        (
+            Op("image", "input"),
+            Op("one", "conv", ("image",), channels=2, kernel=(3, 3)),
+            Op("two", "conv", ("image",), channels=2, kernel=(1, 1)),
+            Op("sum", "add", ("one", "two"), activation="relu"),
+            Op("features", "flatten", ("sum",)),
+            Op("logits", "dense", ("features",), channels=5),
+        ),
+        (8, 8, 1),
+    )
+    rng = np.random.default_rng(0)
+    weights = {
+        op.name: OpWeights(rng.normal(size=network.kernel_shape(op)).astype(np.float32), np.full(n, -50, np.float32))
+        for op, n in zip((network.op("one"), network.op("two"), network.op("logits")), (2, 2, 5), strict=True)
+    }
+    with pytest.raises(UserError, match=r"operator ADD .* output scale is too small"):
+        check_model(quantise(network, weights, images))
+    # It is not even opened, and another rescaling is taken, in which the sum's inputs are as small.
+    converted = to_int8(network, weights, images, images, np.zeros(len(images), int), floats=1.0)
+    assert converted.accuracy == 1.0
+    with pytest.raises(UserError, match=r"int8 cannot say what the network computes: .*operator ADD"):
+        to_int8(network, weights, images, images, np.zeros(len(images), int), floats=1.0, weight_bits=4)
 
 
 def test_pruned_weights_are_zero_in_the_model(unequal, images, tmp_path):

@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from tfsparse.build import channel_ranges, inference_model
 from tfsparse.candidate import FULL_BITS
+from tfsparse.compiler import check_model
+from tfsparse.errors import UserError
 from tfsparse.network import WEIGHTED, Network
 from tfsparse.quiet import quietly
 from tfsparse.reference import Interpreter
@@ -58,18 +60,26 @@ def to_int8(
 
     Rescalings are tried in turn until one is within `TOLERATED_LOSS`; `calibration` (training images) sets the ranges.
     Then its multipliers are made as short as they can be without a loss.
+    Raises `UserError` where there is none, as of a network that answers all images alike.
     """
     chosen = slice(None, None, -(-len(images) // CHOOSING_IMAGES))
     some, some_labels = images[chosen], labels[chosen]
     goal = (floats if len(some) == len(images) else _accuracy(network, weights, some, some_labels)) - TOLERATED_LOSS
-    best, best_accuracy = b"", -1.0
+    best, best_accuracy, refusal = b"", -1.0, None
     for strength in STRENGTHS if weight_bits == FULL_BITS else (None, 0.0):
         model = quantise(network, rescaled(network, weights, calibration, strength), calibration)
+        try:
+            check_model(model)
+        except UserError as error:
+            refusal = error
+            continue
         accuracy = Interpreter(model).accuracy(some, some_labels)
         if accuracy > best_accuracy:
             best, best_accuracy = model, accuracy
         if accuracy >= goal:
             break
+    if not best:
+        raise UserError(f"int8 cannot say what the network computes: {refusal}") from refusal
     best = _shortened(best, best_accuracy, some, some_labels, weight_bits)
     accuracy = Interpreter(best).accuracy(images, labels)
     note = None

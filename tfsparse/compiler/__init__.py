@@ -93,6 +93,12 @@ class CompiledModel:
     row_size: int  # bytes of a row of the input where it is fed by rows, else 0
 
 
+def check_model(tflite: bytes) -> None:
+    """Raises `UserError` where the model is damaged or uses what is not supported. TFLite's own interpreter ends the
+    process over some of these."""
+    lower(read_model(tflite))
+
+
 def _ports(network: Network, borders: tuple[Border, ...]) -> tuple[Port, ...]:
     values = [network.values[border.value] for border in borders]
     return tuple(
