@@ -72,6 +72,26 @@ def test_the_model_that_loses_least_is_chosen_and_int8_agrees_with_floats(unequa
     assert (converted.note is None) == (converted.accuracy >= 0.995)
 
 
+def test_unequal_channels_on_few_levels_are_cured_where_depthwise_convolutions_read_them(unequal, images):
+    """Without a rescaling half of the stem's channels are less than a step of int8."""
+    spread = np.logspace(-2, 2, 6).astype(np.float32)
+    stem, first = unequal["stem"], unequal["first"]
+    weights = {
+        **unequal,
+        "stem": OpWeights(np.sign(stem.kernel) * spread, stem.bias * spread),
+        "first": OpWeights(np.sign(first.kernel) / spread, np.zeros_like(first.bias)),
+        "mix": OpWeights(np.sign(unequal["mix"].kernel), unequal["mix"].bias),
+    }
+    labels = np.asarray(inference_model(NETWORK, weights)(images)).argmax(axis=1)
+    assert Interpreter(quantise(NETWORK, weights, images)).accuracy(images, labels) < 0.9
+    converted = to_int8(NETWORK, weights, images, images, labels, floats=1.0, weight_bits=3)
+    assert converted.accuracy >= 0.95
+    on_levels = rescaled(NETWORK, weights, images, 1.0, on_levels=True)
+    for name in ("stem", "first", "mix"):
+        sizes = np.abs(on_levels[name].kernel)
+        assert np.allclose(sizes, sizes.max(axis=tuple(range(sizes.ndim - 1))), rtol=1e-5)
+
+
 def test_a_network_that_collapsed_is_refused_and_not_the_end_of_the_process(images):
     """Below zero everywhere, a sum gives a range of nothing, over which TFLite's interpreter aborts."""
     network = Network(

@@ -26,6 +26,8 @@ TOLERATED_LOSS = 0.005
 
 # How far channel ranges are equalised; which is best depends on the net, and trying costs a conversion.
 STRENGTHS = (0.5, 1.0, 0.0)
+# Of weights on few levels only those of depthwise convolutions are rescaled, which have a scale for each channel.
+STRENGTHS_ON_LEVELS = (1.0, 0.0)
 
 # Bits of a multiplier behind its leading one, tried in turn; the first that costs no more validation accuracy than this
 # is kept (of a small validation part, one image is allowed).
@@ -66,8 +68,10 @@ def to_int8(
     some, some_labels = images[chosen], labels[chosen]
     goal = (floats if len(some) == len(images) else _accuracy(network, weights, some, some_labels)) - TOLERATED_LOSS
     best, best_accuracy, refusal = b"", -1.0, None
-    for strength in STRENGTHS if weight_bits == FULL_BITS else (None, 0.0):
-        model = quantise(network, rescaled(network, weights, calibration, strength), calibration)
+    on_levels = weight_bits < FULL_BITS
+    for strength in STRENGTHS_ON_LEVELS if on_levels else STRENGTHS:
+        scaled = rescaled(network, weights, calibration, strength, on_levels=on_levels)
+        model = quantise(network, scaled, calibration)
         try:
             check_model(model)
         except UserError as error:
@@ -104,17 +108,16 @@ def _shortened(model: bytes, accuracy: float, images: np.ndarray, labels: np.nda
     return model
 
 
-def rescaled(network: Network, weights: Weights, calibration: np.ndarray, strength: float | None) -> Weights:
-    """The float-exact rewrites that int8 asks for: absorb channel means, equalise channel ranges.
-
-    Strength 0: as they are; None: means only, which leaves weights on the levels that they were trained on.
-    """
+def rescaled(
+    network: Network, weights: Weights, calibration: np.ndarray, strength: float, *, on_levels: bool = False
+) -> Weights:
+    """The float-exact rewrites that int8 asks for: absorb channel means, equalise channel ranges as far as that leaves
+    weights `on_levels` there. Strength 0: as they are."""
     if strength == 0:
         return weights
     weights = centre(network, weights, channel_ranges(network, weights, calibration))
-    if strength is None:
-        return weights
-    return equalise(network, weights, channel_ranges(network, weights, calibration), strength)
+    ranges = channel_ranges(network, weights, calibration)
+    return equalise(network, weights, ranges, strength, on_levels=on_levels)
 
 
 def quantise(network: Network, weights: Weights, calibration: np.ndarray) -> bytes:

@@ -196,12 +196,15 @@ def centre(network: Network, weights: Weights, ranges: Ranges) -> dict[str, OpWe
     return moved
 
 
-def equalise(network: Network, weights: Weights, ranges: Ranges, strength: float = 1.0) -> dict[str, OpWeights]:
+def equalise(
+    network: Network, weights: Weights, ranges: Ranges, strength: float = 1.0, *, on_levels: bool = False
+) -> dict[str, OpWeights]:
     """Rescale channels towards equal ranges, so that one scale for a tensor suits all of its channels.
 
     Cross-layer equalisation (Nagel et al. 2019): dividing a channel by s where it is made and multiplying the weights
     that read it by s changes nothing, since ReLU, pooling and addition are positively homogeneous. s = range^strength:
-    1 makes the ranges of activations equal; 0.5 shares the burden with the readers' weights.
+    1 makes the ranges of activations equal; 0.5 shares the burden with the readers' weights. Weights `on_levels` stay
+    there: their levels are an output channel's, so only what depthwise convolutions alone read is rescaled.
     """
     ids = _channels(network, tie_depthwise=False)
     widest = np.zeros(1 + max(int(numbers.max()) for numbers in ids.values()))
@@ -211,6 +214,10 @@ def equalise(network: Network, weights: Weights, ranges: Ranges, strength: float
     scale = np.where(widest > 0, np.clip(widest, 1e-3, 1e3) ** strength, 1.0)
     scale[ids[network.ops[0].name]] = 1.0
     scale[ids[network.output.name]] = 1.0
+    if on_levels:
+        for op in _weighted(network):
+            if op.kind != "depthwise":
+                scale[ids[op.inputs[0]]] = 1.0
     rescaled = dict(weights)
     for op in _weighted(network):
         kernel, bias = rescaled[op.name].kernel, rescaled[op.name].bias
