@@ -81,7 +81,7 @@ def test_what_would_hold_too_much_ram_is_measured_before_it_is_trained(digits, m
     with pytest.raises(Infeasible, match=r"holds \d+ bytes of RAM on the target before its training") as refused:
         judged(held // 2)
     assert "train" not in phases
-    assert refused.value.ram == pytest.approx(held, rel=0.05)
+    assert refused.value.ram == pytest.approx(held, abs=64)
     assert judged(held).seconds["size"] > 0
     # Pruning whole channels may bring it inside: that shows after the training only.
     slim = Candidate(BLOCKS, training=Training(epochs=0.25, pruning="structured"))

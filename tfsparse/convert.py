@@ -168,7 +168,7 @@ _KEPT = 0.3
 
 def untrained_model(network: Network, *, pruned: bool) -> bytes:
     """An int8 model of the network with random weights, all channels in use, and single weights `pruned` or not: it
-    holds the RAM that the trained one will, to a few per cent, unless whole channels are pruned."""
+    holds the RAM that the trained one will, to some tens of bytes of stack, unless whole channels are pruned."""
     rng = np.random.default_rng(0)
 
     def kernel(shape: tuple[int, ...]) -> np.ndarray:
