@@ -80,7 +80,7 @@ def _expected(candidate: Candidate, length: float) -> tuple[float, ...]:
     return (
         log2(length * training.epochs),
         float(pruned),
-        float(training.pruning in ("structured", "both")),
+        float(training.prunes_groups),
         # The knob has no effect, and no value, where nothing is pruned.
         log2(training.kl_weight) if pruned else 0.0,
         abs(log2(training.learning_rate / Training().learning_rate)),

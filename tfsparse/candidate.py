@@ -86,6 +86,11 @@ class Training:
     distillation: float = 0.0
     weight_bits: int = FULL_BITS
 
+    @property
+    def prunes_groups(self) -> bool:
+        """Whether whole channels and units may go, so that the pruned network's shapes are not known before."""
+        return self.pruning in ("structured", "both")
+
 
 @dataclass(frozen=True)
 class Candidate:

@@ -374,7 +374,7 @@ class DesignSpace:
         if network.macs > self.max_macs:
             return f"needs {network.macs} multiply-accumulates, over the limit of {self.max_macs}"
         ram, flash = self.budgets.ram, self.budgets.flash
-        kept = _slimmest(network) if candidate.training.pruning in ("structured", "both") else network
+        kept = _slimmest(network) if candidate.training.prunes_groups else network
         held = kept.least_memory(self.by_rows)
         if ram is not None and held > ram:
             return f"holds {held} bytes at once by its shapes, over the {ram} bytes of RAM"

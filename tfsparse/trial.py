@@ -86,7 +86,7 @@ def evaluate(
     images = model_images(candidate, dataset.train.images)
     validation = model_images(candidate, dataset.validation.images)
     network = network_of(candidate, images.shape[1:], len(dataset.class_names))
-    if ram_budget is not None and candidate.training.pruning not in ("structured", "both"):
+    if ram_budget is not None and not candidate.training.prunes_groups:
         progress("measure", 0.0)
         _check_ram(untrained_model(network, pruned=candidate.training.pruning != "none"), measurer, ram_budget, workdir)
         clock.lap("size")
