@@ -73,9 +73,9 @@ def check_image(image: Footprint, compiled: CompiledModel) -> None:
 
 
 def tables_size(image: Footprint, compiled: CompiledModel) -> int:
-    """Bytes of the model's constant tables in the image: `streams`, and the arrays that model.c names LAYER_role."""
+    """Bytes of the model's constant tables in the image: those of all layers, and the arrays named LAYER_role."""
     layers = "|".join(re.escape(layer.name) for layer in compiled.layers)
-    table = re.compile(rf"streams|({layers})_[a-z]+")
+    table = re.compile(rf"streams|prefix_codes|({layers})_[a-z]+")
     return sum(s.size for s in image.symbols if s.is_object and s.section == ".rodata" and table.fullmatch(s.name))
 
 

@@ -49,7 +49,7 @@ def symbols(elf: Path) -> dict[str, int]:
 
 
 def test_payload_is_what_the_elf_holds(digits: CompiledModel, digits_elf: Path) -> None:
-    tables = "streams|[a-z_0-9]+_(weights|codebook|constant)"
+    tables = "streams|prefix_codes|[a-z_0-9]+_(weights|codebook|constant)"
     held = sum(size for name, size in symbols(digits_elf).items() if re.fullmatch(tables, name))
     assert held == digits.payload == sum(layer.payload for layer in digits.layers)
 

@@ -49,9 +49,15 @@ def read(encoded: Encoded, outputs: int, taps: int) -> tuple[np.ndarray, np.ndar
         i = zeros
         while i < taps:
             window = look() & ((1 << 25) - 1)
-            value = window & ((1 << coding.value_bits) - 1)
-            weights[o, i] = tables["codebook"][value] if coding.codebook else signed(value, coding.value_bits)
-            position += coding.value_bits
+            if coding.prefix is not None:
+                entry = int(coding.prefix.table[window & ((1 << coding.prefix.longest) - 1)])
+                escaped = entry & 7 == 0
+                weights[o, i] = signed(window >> (entry >> 3) & 0xFF, 8) if escaped else entry >> 3
+                position += (entry >> 3) + 8 if escaped else entry & 7
+            else:
+                value = window & ((1 << coding.value_bits) - 1)
+                weights[o, i] = tables["codebook"][value] if coding.codebook else signed(value, coding.value_bits)
+                position += coding.value_bits
             zeros = 0
             if coding.gap_bits is not None:
                 window >>= coding.value_bits

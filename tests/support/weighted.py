@@ -12,6 +12,7 @@ KINDS = {
     "sparse": (range(-127, 128), 0.85),
     "few values": (range(-100, 101, 16), 0.6),
     "few bits": (range(-4, 4), 0.3),
+    "seven levels": ((0, 0, 0, 0, 1, 1, 1, -1, -1, -1, 2, -2, 3, -3), 0.0),
     "two values": ((-127, 127), 0.5),
     "nearly none": ((77,), 0.996),
 }

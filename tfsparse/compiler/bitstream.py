@@ -5,7 +5,7 @@ Lowest bit first, no gaps. For each stored weight: its value (two's complement, 
 channels, as a Rice code: its `gap_bits` low bits, and the rest in unary, as so many zeros and a 1. Random gaps come
 within 0.1 bits a weight of their entropy so; with `gap_bits` 0 it is a bitmap in other words: one bit a weight. A
 reader looks at a weight and its gap in one go: both fit into WINDOW bits, as a gap too long for that is cut by a zero
-weight that is stored.
+weight that is stored. Where there is a `prefix` code, values have as many bits as it gives them, and none is left out.
 
 Source: R. F. Rice, "Some practical universal noiseless coding techniques", JPL 79-22 (1979).
 """
@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+
+from tfsparse.compiler.prefix import PrefixCode
 
 WINDOW = 25  # bits that a look at four bytes gives wherever they begin
 _LARGEST_FIRST = (1 << 16) - 1
@@ -30,6 +32,7 @@ class Coding:
     gap_bits: int | None  # None: all weights are stored
     codebook: tuple[int, ...] | None = None  # what the values' indices stand for
     first: int = 0
+    prefix: PrefixCode | None = None  # then `value_bits` is 0
 
     @property
     def longest_gap(self) -> int:
@@ -72,6 +75,8 @@ def _stored(flat: np.ndarray, coding: Coding) -> tuple[np.ndarray, np.ndarray]:
 def weight_fields(weights: np.ndarray, coding: Coding) -> tuple[Fields, np.ndarray]:
     """One field for each stored weight with its gap, and the index of each in the flat weights: int64 [N]."""
     flat = weights.reshape(-1).astype(np.int64)
+    if coding.prefix is not None:
+        return Fields(*coding.prefix.fields(flat)), np.arange(flat.size)
     at, gaps = (np.arange(flat.size), None) if coding.gap_bits is None else _stored(flat, coding)
     values = flat[at]
     if coding.codebook is not None:

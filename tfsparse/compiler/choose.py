@@ -23,10 +23,11 @@ from tfsparse.compiler.encode import (
     Choices,
     Encoded,
     bias_may_grow,
-    choices,
     encode_plain,
     encode_weighted,
+    network_choices,
     pad_streams,
+    with_prefix_table,
 )
 from tfsparse.compiler.kernels import WAYS, code_size, instructions, kernel_of, stack_size
 from tfsparse.compiler.layers import Network, Weighted
@@ -78,13 +79,21 @@ def choose(
                 continue
             seen.add((*used, *formats))
             flash = sum(each.sizes[name] for name, each in zip(formats, found, strict=True))
-            flash += code_size(layers, formats, used, found, small) + _LAYER * len(layers)
+            flash += (
+                _prefix_table(formats, found) + code_size(layers, formats, used, found, small) + _LAYER * len(layers)
+            )
             if optimize == "balanced":
                 flash += stack_size(layers, used)
             score = _score(optimize, flash, sum(each[name] for name, each in zip(formats, speed, strict=True)))
             if least is None or score < least:
                 best, least = (formats, used), score
     return best
+
+
+def _prefix_table(formats: Sequence[str], found: Sequence[Choices]) -> int:
+    """Bytes of the table that layers with a prefix code share."""
+    codings = [each.codings[name] for name, each in zip(formats, found, strict=True) if name == "prefix"]
+    return codings[0].prefix.table.size if codings else 0
 
 
 def encode_network(
@@ -98,7 +107,7 @@ def encode_network(
     `formats`: what weights may be written as. `small`: kernels are to take little flash and stack.
     """
     layers = [layer for layer in network.layers if isinstance(layer, Weighted)]
-    found = [choices(layer, formats) for layer in layers]
+    found = network_choices(layers, formats)
     chosen, used = choose(layers, found, optimize, small)
 
     def encoded(bias_grows: bool) -> list[Encoded]:
@@ -110,7 +119,7 @@ def encode_network(
     weighted = encoded(False)
     if all(map(bias_may_grow, layers)):
         weighted = min(weighted, encoded(True), key=lambda tables: sum(each.payload for each in tables))
-    tables = {layer.name: each for layer, each in zip(layers, pad_streams(weighted), strict=True)}
+    tables = {layer.name: each for layer, each in zip(layers, with_prefix_table(pad_streams(weighted)), strict=True)}
     plain = {layer.name: encode_plain(layer) for layer in network.layers if not isinstance(layer, Weighted)}
     tables.update({name: each for name, each in plain.items() if each is not None})
     return tables, {layer.name: kernel for layer, kernel in zip(layers, used, strict=True)}

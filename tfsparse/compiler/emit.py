@@ -29,6 +29,8 @@ from tfsparse.compiler.rows import LARGEST_BLOCK, channelwise
 __all__ = ["Program", "header_text", "headers", "source_text"]
 
 _LONG_LIST = 8  # taps from which on two at a time are faster
+_INDENTED = {"initial_indent": "    ", "subsequent_indent": "    "}
+_SHARED = ("stream", "prefix")  # tables that all layers have in one array
 _NO_GAPS = 255  # in the place of gap bits
 _REQUIRED = {
     "tfs_conv.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
@@ -63,7 +65,7 @@ def headers(program: Program) -> tuple[str, ...]:
 
 def _array(layer: Layer, table: Table) -> str:
     numbers = ", ".join(map(str, table.values.tolist()))
-    lines = textwrap.fill(numbers, 116, initial_indent="    ", subsequent_indent="    ")
+    lines = textwrap.fill(numbers, 116, **_INDENTED)
     kind = _C_TYPES[table.values.dtype.name]
     return f"static const {kind} {layer.name}_{table.role}[{table.values.size}] = {{\n{lines},\n}};"
 
@@ -93,11 +95,21 @@ def _streams(program: Program) -> list[str]:
     for name in _stream_places(program):
         numbers = ", ".join(map(str, program.encoded[name].table("stream").values.tolist()))
         rows += [f"    /* {name} */"]
-        rows += [textwrap.fill(numbers + ",", 116, initial_indent="    ", subsequent_indent="    ")] if numbers else []
+        rows += [textwrap.fill(numbers + ",", 116, **_INDENTED)] if numbers else []
     if not rows:
         return []
     title = "/* Of each layer, the constants of its output channels, and weights that are not stored as they are. */"
     return ["\n".join([title, "static const uint8_t streams[] = {", *rows, "};"])]
+
+
+def _prefix_codes(program: Program) -> list[str]:
+    """What the next bits of a stream say, where layers have a prefix code."""
+    tables = [encoded.table("prefix") for encoded in program.encoded.values() if encoded.table("prefix")]
+    if not tables:
+        return []
+    lines = textwrap.fill(", ".join(map(str, tables[0].values.tolist())) + ",", 116, **_INDENTED)
+    title = "/* Codes of weights, by the stream's next bits: eight times the value, plus the code's length. */"
+    return [f"{title}\nstatic const int8_t prefix_codes[{tables[0].size}] = {{\n{lines}\n}};"]
 
 
 def _has_whole_range(program: Program) -> bool:
@@ -218,7 +230,7 @@ def _fields(layer: Layer, program: Program) -> str | None:
 def _descriptor(layer: Layer, fields: str) -> str:
     kind = {Convolution: "tfs_conv", FullyConnected: "tfs_dense"}.get(type(layer))
     kind = kind or descriptors.HEADERS[type(layer)].removesuffix(".h")
-    fields = textwrap.fill(fields, 116, initial_indent="    ", subsequent_indent="    ")
+    fields = textwrap.fill(fields, 116, **_INDENTED)
     return f"static const {kind} {layer.name} = {{\n{fields},\n}};"
 
 
@@ -270,6 +282,8 @@ def _stream_switches(codings: Sequence[Coding]) -> list[str]:
     with_gaps = {coding.gap_bits is not None for coding in codings}
     switches += ["TFS_GAPS"] if True in with_gaps else []
     switches += [f"TFS_NO_GAPS {_NO_GAPS}"] if len(with_gaps) == 2 else []
+    if prefixes := [coding.prefix for coding in codings if coding.prefix is not None]:
+        switches += [f"TFS_PREFIX {prefixes[0].longest}", *(["TFS_ESCAPE"] if prefixes[0].has_escape else [])]
     switches += ["TFS_CODEBOOK"] if any(coding.codebook is not None for coding in codings) else []
     return switches
 
@@ -389,7 +403,7 @@ def source_text(program: Program) -> str:
     for i, layer in enumerate(network.layers):
         encoded = program.encoded.get(layer.name)
         title = f"/* {layer.name}: {layer.place}, '{comment(network.values[layer.output].name)}' */"
-        parts = [_array(layer, table) for table in encoded.tables if table.role != "stream"] if encoded else []
+        parts = [_array(layer, table) for table in encoded.tables if table.role not in _SHARED] if encoded else []
         described = row_layer(flow, layer) if i in flow.streamed else layer
         if (fields := _fields(described, program)) is not None:
             parts.append(_descriptor(layer, fields))
@@ -410,6 +424,7 @@ def source_text(program: Program) -> str:
         head(program) + '#include "model.h"\n\n#include <stddef.h>\n#include <string.h>',
         "\n".join(_switches(program)),
         *_streams(program),
+        *_prefix_codes(program),
         "\n".join(f'#include "{name}"' for name in included),
         "static int8_t arena[MODEL_ARENA_SIZE];",
         "\n".join(tables_text(program.plan)),

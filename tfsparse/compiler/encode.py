@@ -24,6 +24,7 @@ from tfsparse.compiler.bitstream import (
 from tfsparse.compiler.fixedpoint import Multiplier
 from tfsparse.compiler.layers import Convolution, Layer, Weighted
 from tfsparse.compiler.narrow import mantissa_bits
+from tfsparse.compiler.prefix import PrefixCode, only_code, prefix_code
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,13 @@ _CODINGS = {
     "gaps": lambda weights: with_gaps(weights, plain_coding),
     "clusters": _clusters,
 }
-FORMATS = ("dense", *_CODINGS)
+FORMATS = ("dense", *_CODINGS, "prefix")
 """What weights may be written as. All of them are lossless.
 
 dense: a byte each; packed: each in as many bits as the widest needs; bitmap: the non-zero ones in as many bits, and a
 bit for each weight; gaps: the non-zero ones, and a Rice code of the zeros between; clusters: indices into a codebook of
-the values that occur, with the places told in whichever of these ways is smallest.
+the values that occur, with the places told in whichever of these ways is smallest; prefix: each in a code of the
+model's own that says frequent values in few bits.
 """
 
 
@@ -153,7 +155,8 @@ def has_dense_kernel(layer: Weighted) -> bool:
 
 @dataclass(frozen=True)
 class Choices:
-    """What a layer's weights take in each format: `codings` of those that are streams, and bytes of all."""
+    """What a layer's weights take in each format: `codings` of those that are streams, and bytes of all, but for the
+    table of a prefix code, which layers share."""
 
     codings: Mapping[str, Coding]
     sizes: Mapping[str, int]
@@ -168,12 +171,40 @@ def stream_order(layer: Weighted) -> np.ndarray:
 
 
 def choices(layer: Weighted, formats: Sequence[str]) -> Choices:
-    """Of the formats given those that the layer may have; where there is none of them, "packed"."""
-    names = [name for name in formats if name != "dense" or has_dense_kernel(layer)] or ["packed"]
+    """Of the formats given those that a model's only layer with weights may have."""
+    return network_choices([layer], formats)[0]
+
+
+def network_choices(layers: Sequence[Weighted], formats: Sequence[str]) -> list[Choices]:
+    """Of the formats given those that each layer may have; where there is none of them, "packed".
+
+    A prefix code is left out where it would not save its table, unless nothing else is allowed."""
+    found = [_own_choices(layer, [name for name in formats if name != "prefix"]) for layer in layers]
+    if "prefix" not in formats:
+        code = None
+    elif set(formats) == {"prefix"}:
+        code = only_code([layer.weights for layer in layers]) if layers else None
+    else:
+        others = [
+            min(each.sizes.values(), default=layer.weights.size) for layer, each in zip(layers, found, strict=True)
+        ]
+        code = prefix_code([layer.weights for layer in layers], others)
+    return [_with_prefix(layer, each, code) for layer, each in zip(layers, found, strict=True)]
+
+
+def _own_choices(layer: Weighted, formats: Sequence[str]) -> Choices:
+    names = [name for name in formats if name != "dense" or has_dense_kernel(layer)]
     weights = stream_order(layer)
     codings = {name: _CODINGS[name](weights) for name in names if name != "dense"}
     sizes = {name: _bytes(weights, codings[name]) if name in codings else weights.size for name in names}
     return Choices(codings, sizes)
+
+
+def _with_prefix(layer: Weighted, found: Choices, code: PrefixCode | None) -> Choices:
+    if code is not None and code.says(layer.weights):
+        coding = Coding(0, None, prefix=code)
+        return Choices({**found.codings, "prefix": coding}, {**found.sizes, "prefix": _bytes(layer.weights, coding)})
+    return found if found.sizes else _own_choices(layer, ["packed"])
 
 
 def encode_weighted(layer: Weighted, format: str, found: Choices, bias_grows: bool = False) -> Encoded:
@@ -193,6 +224,17 @@ def encode_weighted(layer: Weighted, format: str, found: Choices, bias_grows: bo
     stream, reach = write(join(parts))
     tables.append(Table("stream", stream))
     return Encoded(format, tuple(tables), channels, coding, found.sizes, reach)
+
+
+def with_prefix_table(layers: Sequence[Encoded]) -> list[Encoded]:
+    """The same; the first layer that has the prefix code brings its table."""
+    layers = list(layers)
+    for i, layer in enumerate(layers):
+        if layer.coding is not None and layer.coding.prefix is not None:
+            table = Table("prefix", layer.coding.prefix.table)
+            layers[i] = replace(layer, tables=(table, *layer.tables))
+            break
+    return layers
 
 
 def pad_streams(layers: Sequence[Encoded]) -> list[Encoded]:

@@ -42,10 +42,13 @@ CODE = {
     "tfs_dense_dot": 216,
     "gaps": 24,
     "codebook": 14,
+    "prefix": 32,
+    "escape": 14,
     "no gaps": 14,  # some layers have gaps, others none
     "value bits": 14,  # not the same number in all layers
     "gap bits": 14,
 }
+_ALL_STORED = ("dense", "packed", "prefix")  # formats that store zeros, too
 _SHORT_LIST = 64  # taps that any layer may unpack into a list, four bytes of stack each
 _LIST_SHARE = 32  # others one tap for as many bytes of input and output
 
@@ -115,6 +118,8 @@ def code_size(
     for part, needed in (
         ("gaps", with_gaps),
         ("codebook", any(coding.codebook is not None for coding in codings)),
+        ("prefix", any(coding.prefix is not None for coding in codings)),
+        ("escape", any(coding.prefix is not None and coding.prefix.has_escape for coding in codings)),
         ("no gaps", with_gaps and None in gap_bits),
         ("value bits", len({coding.value_bits for coding in codings}) > 1),
         ("gap bits", len(gap_bits) > 1),
@@ -190,7 +195,7 @@ def _taps(layer: Convolution, format: str) -> float:
     if format == "dense":
         unpack += 9.0 * windows * layer.run + 16.0 * windows
     else:
-        read = layer.weights.size if format == "packed" else layer.nnz
+        read = layer.weights.size if format in _ALL_STORED else layer.nnz
         unpack += (21.0 * read + 18.0 * int(_places(layer).sum())) / outputs
     extents = _extent(w)
     rows = _inside(w.in_height, w.out_height, extents[0], w.stride_height, w.pad_top)
@@ -211,7 +216,9 @@ def _taps(layer: Convolution, format: str) -> float:
 
 def instructions(layer: Weighted, format: str, kernel: str) -> float:
     """About how many a layer takes in one inference on a Cortex-M4."""
-    outputs, stored = len(layer.weights), layer.weights.size if format in ("dense", "packed") else layer.nnz
+    outputs, stored = len(layer.weights), layer.nnz
+    if format in _ALL_STORED:
+        stored = layer.weights.size
     if not isinstance(layer, Convolution):
         each = {"tfs_dense": 24.0, "tfs_dense_small": 7.0, "tfs_dense_dot": 2.5}[kernel]
         return layer.rows * (100.0 * outputs + stored * each)
@@ -225,4 +232,5 @@ def instructions(layer: Weighted, format: str, kernel: str) -> float:
         return _taps(layer, format)
     # A stream is read again for each block of pixels; much is done once for weights that lie side by side.
     places = _places(layer)
-    return _fixed(layer) + stored * (6.5 * pixels + 55.0 * _blocks(layer)) + int(places.sum()) * 15.0 * _blocks(layer)
+    tables = _blocks(layer) * (55.0 * stored + 15.0 * int(places.sum()))
+    return _fixed(layer) + tables + 6.5 * pixels * layer.nnz

@@ -122,7 +122,10 @@ TFS_NOINLINE static void tfs_conv_row(const tfs_conv *l, const int8_t *in, int8_
                 source = group + at.offset + line;
                 count = line == TFS_OUTSIDE ? 0 : at.end - at.begin;
                 do {
-                    tfs_conv_tap(first, count, source + c, step, tfs_weight_next(&channel, &l->w), l->w.input_zero);
+                    const int weight = tfs_weight_next(&channel, &l->w);
+                    if (weight != 0) {
+                        tfs_conv_tap(first, count, source + c, step, weight, l->w.input_zero);
+                    }
                     c += 1 + channel.zeros;
                 } while (c < l->run);
             }

@@ -1,6 +1,6 @@
 /* What convolutions and dense layers share: weights in stream order, and constants of each output channel.
  *
- * The streams of all layers lie in one array, `streams`, defined before this.
+ * The streams of all layers lie in one array, `streams`, defined before this, as is `prefix_codes`, if need be.
  */
 #ifndef TFS_WEIGHTS_H
 #define TFS_WEIGHTS_H
@@ -141,9 +141,22 @@ static inline int tfs_trailing_zeros(uint32_t x)
 /* The stored weight that is next; then `zeros` says how many after it are zero. */
 TFS_INLINE int tfs_weight_next(tfs_channel *c, const tfs_weights *w)
 {
-    const int value_bits = TFS_VALUE_BITS(w);
+    int value_bits = TFS_VALUE_BITS(w);
     uint32_t bits = tfs_look(c);
     int weight;
+#ifdef TFS_PREFIX /* bits of the longest code; layers whose weights have one have no other value bits */
+    if (value_bits == 0) {
+        const int entry = prefix_codes[bits & ((1u << TFS_PREFIX) - 1u)];
+        value_bits = entry & 7;
+        weight = entry >> 3;
+#ifdef TFS_ESCAPE /* what has no code follows one as a byte */
+        if (value_bits == 0) {
+            value_bits = weight + 8;
+            weight = (int8_t)(bits >> weight);
+        }
+#endif
+    } else
+#endif
 #ifdef TFS_CODEBOOK
     if (w->values != NULL) {
         weight = w->values[bits & ((1u << value_bits) - 1u)];
