@@ -6,8 +6,8 @@ Tensors of 64 x 1024 random int8 weights, some of which are zero at random place
 them, and of the 16 that clustering leaves. `entropy` is the bound for such places and values, H(zeros) / (1 - zeros) +
 8 or 4 bits a non-zero weight, the codebook's 16 bytes left out. Then channels of 72 normally distributed weights on as
 many levels as training with `weight_bits` 3 and 4 gives them, whose zeros are what rounding leaves; `entropy` is that
-of the levels' shares, the prefix code's table left out. All formats are lossless. Biases, multipliers and shifts are not
-among these bytes: the compiler's own table shows them beside each layer. A dash: the format is not worth its table.
+of the levels' shares, the prefix code's table left out. All formats are lossless. Biases, multipliers and shifts are
+not among these bytes: the compiler's own table shows them beside each layer. A dash: the format is not worth its table.
 """
 
 from __future__ import annotations
