@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tfsparse.build import inference_model
+from tfsparse.compiler.encode import unit_of
 from tfsparse.compiler.fixedpoint import Multiplier
 from tfsparse.compiler.graph import lower
 from tfsparse.compiler.layers import Weighted
@@ -97,6 +98,19 @@ def test_weights_on_no_levels_stay():
         assert np.array_equal(before.weights, after.weights)
 
 
+@pytest.mark.parametrize("fraction", (0, 1, 3))
+def test_biases_are_in_fractions_of_an_outputs_step(fraction):
+    weights = weights_on(None)
+    plain = quantise(NETWORK, weights, IMAGES)
+    short = shorten(plain, 6, bias_fraction=fraction)
+    for before, after in zip(layers_of(shorten(plain, 6)), layers_of(short), strict=True):
+        assert unit_of(after) <= fraction < unit_of(before)
+        assert before.multipliers == after.multipliers
+        steps = [by.mantissa * 2.0 ** (by.shift - 31) for by in after.multipliers]
+        assert np.abs((after.bias - before.bias) * steps).max() <= 2.0 ** -(fraction + 1)
+    assert noise(short, weights) < noise(plain, weights) + 0.06 / 2**fraction
+
+
 def test_what_is_shortened_runs_alike_every_time():
     plain = quantise(NETWORK, weights_on(4), IMAGES)
-    assert shorten(plain, 4, 4) == shorten(plain, 4, 4)
+    assert shorten(plain, 4, 4, 1) == shorten(plain, 4, 4, 1)

@@ -9,6 +9,7 @@ from math import prod
 
 import numpy as np
 import tensorflow as tf
+from scipy.special import logsumexp
 
 from tfsparse.build import channel_ranges, inference_model
 from tfsparse.candidate import FULL_BITS
@@ -29,10 +30,12 @@ STRENGTHS = (0.5, 1.0, 0.0)
 # Of weights on few levels only those of depthwise convolutions are rescaled, which have a scale for each channel.
 STRENGTHS_ON_LEVELS = (1.0, 0.0)
 
-# Bits of a multiplier behind its leading one, tried in turn; the first that costs no more validation accuracy than this
-# is kept (of a small validation part, one image is allowed).
-SHORT_MANTISSAS = (4, 6, 8, None)
-SHORTENING_LOSS = 0.0005
+# Bits of a multiplier behind its leading one, and of a bias behind the output's step, tried in turn. The first are kept
+# with which the mean cross-entropy on validation grows by at most so much, in nats and as a share of what it was: it
+# tells more of a few thousand images than how many of them are classified rightly, which chance moves by as many.
+SHORT = ((4, 1), (5, 1), (6, 1), (8, 1), (None, 1), (None, None))
+SHORTENING_LOSS = 0.001
+SHORTENING_SHARE = 0.001
 
 # Rescalings and multipliers are chosen by so many images: with more of them TFLite's reference kernels take longer than
 # many a training. What was chosen is judged by all.
@@ -84,7 +87,7 @@ def to_int8(
             break
     if not best:
         raise UserError(f"int8 cannot say what the network computes: {refusal}") from refusal
-    best = _shortened(best, best_accuracy, some, some_labels, weight_bits)
+    best = _shortened(best, some, some_labels, weight_bits)
     accuracy = Interpreter(best).accuracy(images, labels)
     note = None
     if best_accuracy < goal:
@@ -99,13 +102,22 @@ def _accuracy(network: Network, weights: Weights, images: np.ndarray, labels: np
     return float(np.mean(logits.argmax(axis=1) == labels))
 
 
-def _shortened(model: bytes, accuracy: float, images: np.ndarray, labels: np.ndarray, weight_bits: int) -> bytes:
-    """The same with the shortest multipliers that cost next to nothing of the `accuracy`."""
-    for bits in SHORT_MANTISSAS:
-        short = shorten(model, bits, weight_bits)
-        if Interpreter(short).accuracy(images, labels) >= accuracy - max(SHORTENING_LOSS, 1.01 / len(labels)):
+def _shortened(model: bytes, images: np.ndarray, labels: np.ndarray, weight_bits: int) -> bytes:
+    """The same with the shortest constants that cost next to nothing."""
+    loss = cross_entropy(model, images, labels)
+    for mantissa_bits, bias_fraction in SHORT:
+        short = shorten(model, mantissa_bits, weight_bits, bias_fraction)
+        if cross_entropy(short, images, labels) <= loss + SHORTENING_LOSS + SHORTENING_SHARE * loss:
             return short
     return model
+
+
+def cross_entropy(model: bytes, images: np.ndarray, labels: np.ndarray) -> float:
+    """Of an int8 model's logits on images [N, H, W, C] in 0..1: the mean, in nats."""
+    interpreter = Interpreter(model)
+    outputs = interpreter.run(interpreter.quantised(images)).reshape(len(images), -1)
+    logits = outputs * np.float64(interpreter.output["quantization"][0])  # but for the zero point, which cancels out
+    return float(np.mean(logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]))
 
 
 def rescaled(

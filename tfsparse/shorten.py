@@ -3,7 +3,8 @@
 A network of a few hundred weights pays as much for what stands beside them: each output channel has a multiplier of 31
 bits and a bias of as many as its sums. Both follow from the channel's weight scale, which is free: where the scale
 moves by a per cent, so does the channel's gain. So scales are moved to where the multiplier has few bits, and weights
-that were trained on few levels become the levels' numbers, small integers, whose sums and biases are small too.
+that were trained on few levels become the levels' numbers, small integers, whose sums and biases are small too. And
+biases are rounded to what an int8 output tells apart, some hundred sums being one step of it.
 The result is an ordinary int8 model; what it computes, TFLite's reference kernels say.
 """
 
@@ -26,22 +27,26 @@ _INT8_TOP = 127
 _NEAR = 0.6
 
 
-def shorten(tflite: bytes, mantissa_bits: int | None, weight_bits: int = FULL_BITS) -> bytes:
-    """The model with multipliers of `mantissa_bits` bits behind the leading one (None: as they are), and weights of
-    `weight_bits`.
+def shorten(
+    tflite: bytes, mantissa_bits: int | None, weight_bits: int = FULL_BITS, bias_fraction: int | None = None
+) -> bytes:
+    """The model with multipliers of `mantissa_bits` bits behind the leading one, weights of `weight_bits`, and biases
+    in steps of the output with `bias_fraction` bits behind the point (None: multipliers, biases as they are).
 
     Weights that are not on so few levels stay what they are, as do layers without weights and models that are not
-    int8. A channel's gain changes by at most 1 in 2^(mantissa_bits + 1).
+    int8. A channel's gain changes by at most 1 in 2^(mantissa_bits + 1), its bias by 2^-(bias_fraction + 1) steps.
     """
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(tflite))
     for graph in model.subgraphs:
         for operator in graph.operators:
             if model.operatorCodes[operator.opcodeIndex].builtinCode in _WEIGHTED:
-                _shorten_layer(model, graph, operator, mantissa_bits, weight_bits)
+                _shorten_layer(model, graph, operator, mantissa_bits, weight_bits, bias_fraction)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def _shorten_layer(model, graph, operator, mantissa_bits: int | None, weight_bits: int) -> None:
+def _shorten_layer(
+    model, graph, operator, mantissa_bits: int | None, weight_bits: int, bias_fraction: int | None
+) -> None:
     source, weights, *rest = (graph.tensors[i] for i in operator.inputs if i >= 0)
     target = graph.tensors[operator.outputs[0]]
     if any(t.type != schema.TensorType.INT8 for t in (source, weights, target)) or len(rest) > 1:
@@ -63,7 +68,8 @@ def _shorten_layer(model, graph, operator, mantissa_bits: int | None, weight_bit
     weights.quantization.min = weights.quantization.max = None
     for bias in rest:
         old = np.frombuffer(bytes(model.buffers[bias.buffer].data), np.int32).astype(np.float64)
-        _replace(model, bias, np.rint(old * before / scale).astype(np.int32))
+        unit = 1.0 if bias_fraction is None else _bias_units(scale, ratio, bias_fraction)
+        _replace(model, bias, (np.rint(old * before / scale / unit) * unit).astype(np.int32))
         bias.quantization.scale = (source.quantization.scale[0] * scale).astype(np.float32)
 
 
@@ -90,6 +96,12 @@ def _scales_of_short_multipliers(scale: np.ndarray, ratio: float, bits: int) -> 
     while np.any(low := found.astype(np.float64) * ratio < wanted):
         found = np.where(low, np.nextafter(found, np.float32(np.inf)), found)
     return found.astype(np.float64)
+
+
+def _bias_units(scale: np.ndarray, ratio: float, fraction: int) -> np.ndarray:
+    """Powers of 2, in sums: the largest that are at most 2^-fraction steps of the output; 1 where that is less."""
+    _, exponent = np.frexp(scale.astype(np.float32).astype(np.float64) * ratio)
+    return np.ldexp(1.0, np.maximum(0, -exponent - fraction))
 
 
 def _replace(model, tensor, values: np.ndarray) -> None:

@@ -12,12 +12,15 @@ from benchmarks.formats import entropy, random_weights
 from support.read_stream import read
 from tfsparse.compiler.encode import (
     FORMATS,
+    PLAIN,
+    BiasForm,
     ChannelFormat,
     Encoded,
     bias_may_grow,
     channel_format,
     choices,
     encode_weighted,
+    unit_of,
 )
 from tfsparse.compiler.fixedpoint import Multiplier
 from tfsparse.compiler.layers import FullyConnected
@@ -39,8 +42,8 @@ def layer_of(weights: np.ndarray, bias: np.ndarray | None = None, multipliers: t
     )  # fmt: skip
 
 
-def encode(layer: FullyConnected, name: str, bias_grows: bool = False) -> Encoded:
-    return encode_weighted(layer, name, choices(layer, [name]), bias_grows)
+def encode(layer: FullyConnected, name: str, bias_form: BiasForm = PLAIN) -> Encoded:
+    return encode_weighted(layer, name, choices(layer, [name]), bias_form)
 
 
 def check(layer: FullyConnected, encoded: Encoded) -> None:
@@ -52,7 +55,7 @@ def check(layer: FullyConnected, encoded: Encoded) -> None:
     if encoded.coding:
         form = channel_format(layer.bias, layer.multipliers)
         bits -= len(layer.bias) * (form.bias_bits + form.mantissa_bits + form.shift_bits)
-        if not encoded.channels.bias_grows:
+        if encoded.channels.bias_form == PLAIN:
             assert encoded.alternatives[encoded.format] == -(-bits // 8) + len(encoded.coding.codebook or ())
 
 
@@ -80,13 +83,14 @@ MULTIPLIER = st.builds(Multiplier, st.integers(1 << 30, (1 << 31) - 1), st.integ
 @given(
     st.lists(st.tuples(st.integers(-(2**31), 2**31 - 1) | st.integers(-200, 200), MULTIPLIER), min_size=1, max_size=9),
     st.sampled_from(["dense", "bitmap"]),
-    st.booleans(),
+    st.sampled_from(["plain", "grows", "units"]),
 )
 @settings(deadline=None)
-def test_channel_constants_round_trip(channels: list[tuple[int, Multiplier]], name: str, grows: bool) -> None:
+def test_channel_constants_round_trip(channels: list[tuple[int, Multiplier]], name: str, how: str) -> None:
     bias = np.array([bias for bias, _ in channels], np.int32)
     layer = layer_of(np.ones((len(bias), 2), np.int8), bias, tuple(multiplier for _, multiplier in channels))
-    check(layer, encode(layer, name, grows and bias_may_grow(layer)))
+    form = BiasForm(how == "grows" and bias_may_grow(layer), unit_of(layer) if how == "units" else None)
+    check(layer, encode(layer, name, form))
 
 
 def test_channel_constants_take_only_the_bits_they_need() -> None:
@@ -96,8 +100,13 @@ def test_channel_constants_take_only_the_bits_they_need() -> None:
     form = channel_format(np.zeros(2, np.int32), (Multiplier(1 << 30, 2), Multiplier(1 << 30, -1)))
     assert form == ChannelFormat(bias_bits=0, mantissa_bits=0, shift_bits=2, shift_base=-2)
     far = (Multiplier(1 << 30, -7), Multiplier(1 << 30, -10))
-    form = channel_format(np.array([7, -63], np.int32), far, bias_grows=True)
-    assert form == ChannelFormat(bias_bits=4, mantissa_bits=0, shift_bits=2, shift_base=7, bias_grows=True)
+    grows = BiasForm(grows=True)
+    form = channel_format(np.array([7, -63], np.int32), far, grows)
+    assert form == ChannelFormat(bias_bits=4, mantissa_bits=0, shift_bits=2, shift_base=7, bias_form=grows)
+    layer = layer_of(np.ones((2, 1), np.int8), np.array([6 << 4, -7 << 7], np.int32), far)
+    assert unit_of(layer) == 3
+    form = channel_format(layer.bias, far, BiasForm(unit=3))
+    assert (form.bias_bits, form.widest) == (4, 6)  # 6 times 16, and -7 times 128
 
 
 def each(weights: np.ndarray) -> dict[str, float]:

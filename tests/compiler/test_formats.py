@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorflow.lite.tools import flatbuffer_utils
 
 from support.reference import reference_bytes
 from support.run_c import GCC, TARGETS, Core, Host, run_on
 from support.weighted import KINDS, network
 from tfsparse.compiler import CompiledModel, compile_model
 from tfsparse.compiler.encode import FORMATS
+from tfsparse.shorten import shorten
 
 
 def check(target: Host | Core, work: Path, tflites: dict[str, bytes], models: list[CompiledModel]) -> None:
@@ -56,3 +58,28 @@ def test_formats_side_by_side(target: Host | Core, tmp_path: Path) -> None:
     model = compile_model(tflite, tmp_path / "model", optimize="size")
     assert len({layer.format for layer in model.layers if layer.weights}) >= 3
     check(target, tmp_path / "run", {"mixed": tflite}, [model])
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_biases_in_units(target: Host | Core, tmp_path: Path) -> None:
+    """Of a model whose biases were rounded: the same unit in all layers, and where one layer's were not, their own."""
+    if reason := target.missing():
+        pytest.skip(reason)
+    alike = shorten(network("random"), 6, bias_fraction=1)
+    tflites = {"alike": alike, "own": with_odd_bias(alike)}
+    models = [compile_model(tflite, tmp_path / name) for name, tflite in tflites.items()]
+    texts = [(tmp_path / name / "model.c").read_text() for name in tflites]
+    assert ["#define TFS_BIAS_UNITS" in text for text in texts] == [True, True]
+    assert ["#define TFS_BIAS_UNIT(w)" in text for text in texts] == [True, False]
+    check(target, tmp_path / "run", tflites, models)
+
+
+def with_odd_bias(tflite: bytes) -> bytes:
+    """The same with 1 added to a bias of the first layer."""
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(tflite))
+    graph = model.subgraphs[0]
+    bias = model.buffers[graph.tensors[graph.operators[0].inputs[2]].buffer]
+    values = np.frombuffer(bytes(bias.data), np.int32).copy()
+    values[0] += 1
+    bias.data = np.frombuffer(values.tobytes(), np.uint8)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from support.reference import reference_bytes
 from support.run_c import GCC, run_on
 from support.weighted import network
 from tfsparse.compiler import build_program, compile_model
-from tfsparse.compiler.prefix import LONGEST, PrefixCode, only_code, prefix_code
+from tfsparse.compiler.prefix import LONGEST, PrefixCode, code_lengths, only_code, prefix_code
 
 
 def huffman_bits(counts: list[int]) -> int:
@@ -55,15 +56,24 @@ def test_codes_come_back_and_fill_the_table(values: list[int]) -> None:
     assert len(code.values) == 1 or sum(2.0**-length for length in code.lengths) == 1
 
 
-@given(st.lists(st.integers(1, 60), min_size=2, max_size=17))
+COUNTS = st.lists(st.integers(1, 60), min_size=2, max_size=17)
+
+
+@given(COUNTS)
 @settings(deadline=None)
 def test_as_short_as_huffmans_where_the_limit_allows(counts: list[int]) -> None:
-    weights = np.repeat(np.arange(len(counts)) - 8, counts).astype(np.int8)
-    code = only_code([weights])
-    bits, shortest = int(code.fields(weights.astype(np.int64))[1].sum()), huffman_bits(counts)
-    assert bits >= shortest
-    # A longer code would have doubled the table, for at most what this one takes more than Huffman's.
-    assert (bits - shortest) / 8 <= len(code.table) or code.longest == LONGEST
+    assert np.dot(counts, code_lengths(counts, len(counts))) == huffman_bits(counts)
+
+
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=5), st.integers(0, 1))
+@settings(deadline=None, max_examples=40)
+def test_no_code_of_limited_length_is_shorter(counts: list[int], spare: int) -> None:
+    longest = (len(counts) - 1).bit_length() + spare
+    lengths = code_lengths(counts, longest)
+    assert max(lengths) <= longest
+    possible = itertools.product(range(1, longest + 1), repeat=len(counts))
+    codes = [each for each in possible if sum(2.0**-length for length in each) <= 1]
+    assert np.dot(counts, lengths) == min(np.dot(counts, each) for each in codes)
 
 
 def levels(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -40,8 +40,9 @@ def read(encoded: Encoded, outputs: int, taps: int) -> tuple[np.ndarray, np.ndar
     zeros = coding.first if coding else 0
     for o in range(outputs):
         above = take(form.shift_bits)
-        bits = form.bias_bits + (above if form.bias_grows else 0)
-        bias.append(signed(take(bits), bits))
+        bits = form.bias_bits + (above if form.bias_form.grows else 0)
+        unit = form.shift_base + above if form.bias_form.unit is None else form.bias_form.unit
+        bias.append(signed(take(bits), bits) << max(0, form.shift_base + above - unit))
         mantissa = (1 << 30) + form.mantissa_offset + (take(form.mantissa_bits) << (30 - form.mantissa_bits))
         multipliers.append(Multiplier(mantissa, -(form.shift_base + above)))
         if coding is None:

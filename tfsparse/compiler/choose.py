@@ -20,6 +20,8 @@ from collections.abc import Iterable, Sequence
 
 from tfsparse.compiler.encode import (
     FORMATS,
+    PLAIN,
+    BiasForm,
     Choices,
     Encoded,
     bias_may_grow,
@@ -27,12 +29,14 @@ from tfsparse.compiler.encode import (
     encode_weighted,
     network_choices,
     pad_streams,
+    unit_of,
     with_prefix_table,
 )
 from tfsparse.compiler.kernels import WAYS, code_size, instructions, kernel_of, stack_size
 from tfsparse.compiler.layers import Network, Weighted
 
 _PRICES = (0.0, *(4.0**-n for n in range(12, -1, -1)))  # bytes of flash for an instruction
+_UNIT_CODE = 12  # bytes of what multiplies biases by their unit; where layers differ in theirs, each takes one more
 _LAYER = 60  # bytes of flash, about, that a layer takes beside its tables and kernel
 
 
@@ -96,6 +100,19 @@ def _prefix_table(formats: Sequence[str], found: Sequence[Choices]) -> int:
     return codings[0].prefix.table.size if codings else 0
 
 
+def _bias_forms(layers: Sequence[Weighted]) -> Iterable[tuple[list[BiasForm], int]]:
+    """The ways in which all layers' biases may be written, and the bytes that each takes beside the tables."""
+    count = len(layers)
+    yield [PLAIN] * count, 0
+    if all(map(bias_may_grow, layers)):
+        yield [BiasForm(grows=True)] * count, 0
+    units = list(map(unit_of, layers))
+    if units:
+        yield [BiasForm(unit=max(units))] * count, _UNIT_CODE
+    if len(set(units)) > 1:
+        yield [BiasForm(unit=unit) for unit in units], _UNIT_CODE + count
+
+
 def encode_network(
     network: Network,
     optimize: str,
@@ -110,15 +127,13 @@ def encode_network(
     found = network_choices(layers, formats)
     chosen, used = choose(layers, found, optimize, small)
 
-    def encoded(bias_grows: bool) -> list[Encoded]:
-        return [
-            encode_weighted(layer, name, each, bias_grows)
-            for layer, name, each in zip(layers, chosen, found, strict=True)
-        ]
-
-    weighted = encoded(False)
-    if all(map(bias_may_grow, layers)):
-        weighted = min(weighted, encoded(True), key=lambda tables: sum(each.payload for each in tables))
+    weighted, least = [], None
+    for forms, code in _bias_forms(layers):
+        parts = zip(layers, chosen, found, forms, strict=True)
+        tables = [encode_weighted(*part) for part in parts]
+        flash = code + sum(each.payload for each in tables)
+        if least is None or flash < least:
+            weighted, least = tables, flash
     tables = {layer.name: each for layer, each in zip(layers, with_prefix_table(pad_streams(weighted)), strict=True)}
     plain = {layer.name: encode_plain(layer) for layer in network.layers if not isinstance(layer, Weighted)}
     tables.update({name: each for name, each in plain.items() if each is not None})

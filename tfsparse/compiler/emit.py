@@ -129,6 +129,8 @@ def _weights(layer: Weighted, program: Program) -> str:
         names.get("weights") or names.get("codebook") or "NULL", stream, layer.input_zero, layer.output_zero, *limits,
         form.bias_bits, form.mantissa_bits, form.shift_bits, form.shift_base,
     ]  # fmt: skip
+    forms = {each.channels.bias_form for each in program.encoded.values() if each.channels}
+    fields += [form.bias_form.unit] if len(forms) > 1 else []
     if codings:
         fields.append(coding.first)
         fields += [coding.value_bits] if len({coding.value_bits for coding in codings}) > 1 else []
@@ -355,8 +357,12 @@ def _switches(program: Program) -> list[str]:
         switches.append("TFS_WHOLE_RANGE")
     if offset := max((e.channels.mantissa_offset for e in encoded.values()), default=0):
         switches.append(f"TFS_MANTISSA_OFFSET {offset}")
-    if any(e.channels.bias_grows for e in encoded.values()):
+    forms = {e.channels.bias_form for e in encoded.values()}
+    if any(form.grows for form in forms):
         switches.append("TFS_BIAS_GROWS")
+    if any(form.unit is not None for form in forms):
+        switches.append("TFS_BIAS_UNITS")
+        switches += [f"TFS_BIAS_UNIT(w) {form.unit}" for form in forms if len(forms) == 1]
     if any(e.channels.widest > WINDOW for e in encoded.values()):
         switches.append("TFS_WIDE_FIELDS")
     switches += [name for name, nine in (("TFS_NINE", True), ("TFS_PLAIN_CONV", False)) if nine in _nines(program)]

@@ -26,6 +26,8 @@ from tfsparse.compiler.layers import Convolution, Layer, Weighted
 from tfsparse.compiler.narrow import mantissa_bits
 from tfsparse.compiler.prefix import PrefixCode, only_code, prefix_code
 
+_LEAST_UNIT = -99  # of a layer whose biases are zero; a field of a byte holds it
+
 
 @dataclass(frozen=True)
 class Table:
@@ -64,51 +66,80 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class BiasForm:
+    """How biases are written, as the same bias is a larger number the smaller the channel's weights are.
+
+    `grows`: in as many more bits as the channel's right shift is above the layer's least. `unit`: as multiples of
+    2**(shift - unit), where that is more than 1 (see `unit_of`); None: as they are.
+    """
+
+    grows: bool = False
+    unit: int | None = None
+
+    def stored(self, bias: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """What stands for int32 [channels] biases whose channels have these right shifts: int64."""
+        return bias.astype(np.int64) >> (0 if self.unit is None else np.maximum(0, right - self.unit))
+
+
+PLAIN = BiasForm()
+
+
+@dataclass(frozen=True)
 class ChannelFormat:
     """How the constants of a layer's output channels are packed.
 
-    For each channel in turn: its right shift less `shift_base`; its bias (two's complement), where `bias_grows` in as
-    many more bits as that difference says, as the same bias is a larger number the smaller the channel's weights are;
-    and the `mantissa_bits` highest bits, behind its leading 1, of the multiplier's mantissa less `mantissa_offset`.
+    For each channel in turn: its right shift less `shift_base`; its bias (two's complement) in `bias_form`; and the
+    `mantissa_bits` highest bits, behind its leading 1, of the multiplier's mantissa less `mantissa_offset`.
     """
 
     bias_bits: int
     mantissa_bits: int
     shift_bits: int
     shift_base: int
-    bias_grows: bool = False
+    bias_form: BiasForm = PLAIN
     mantissa_offset: int = 0
 
     @property
     def widest(self) -> int:
         """Bits of the widest of what is read at once: shift and bias, or the mantissa."""
-        grown = (1 << self.shift_bits) - 1 if self.bias_grows else 0
+        grown = (1 << self.shift_bits) - 1 if self.bias_form.grows else 0
         return max(self.shift_bits + self.bias_bits + grown, self.mantissa_bits)
 
 
 def channel_format(
-    bias: np.ndarray, multipliers: Sequence[Multiplier], bias_grows: bool = False, mantissa_offset: int = 0
+    bias: np.ndarray, multipliers: Sequence[Multiplier], bias_form: BiasForm = PLAIN, mantissa_offset: int = 0
 ) -> ChannelFormat:
     """The narrowest fields for these. bias: int32 [channels]; mantissas less the offset in [2**30, 2**31)."""
-    right = np.array([-m.shift for m in multipliers])
-    needed = signed_bits(bias) - (right - right.min() if bias_grows else 0)
+    right = right_shifts(multipliers)
+    needed = signed_bits(bias_form.stored(bias, right)) - (right - right.min() if bias_form.grows else 0)
     return ChannelFormat(
         bias_bits=max(0, int(needed.max())),
         mantissa_bits=mantissa_bits([m.mantissa for m in multipliers], mantissa_offset),
         shift_bits=int(right.max() - right.min()).bit_length(),
         shift_base=int(right.min()),
-        bias_grows=bias_grows,
+        bias_form=bias_form,
         mantissa_offset=mantissa_offset,
     )
 
 
+def right_shifts(multipliers: Sequence[Multiplier]) -> np.ndarray:
+    return np.array([-m.shift for m in multipliers], np.int64)
+
+
+def unit_of(layer: Weighted) -> int:
+    """The least `BiasForm.unit` of which all biases are whole multiples: few where `tfsparse.shorten` rounded them."""
+    channels = zip(layer.bias.tolist(), right_shifts(layer.multipliers).tolist(), strict=True)
+    return max((right + 1 - (bias & -bias).bit_length() for bias, right in channels if bias), default=_LEAST_UNIT)
+
+
 def channel_fields(bias: np.ndarray, multipliers: Sequence[Multiplier], form: ChannelFormat) -> Fields:
     """Three fields a channel, in the order of the stream."""
-    shifts = np.array([-m.shift - form.shift_base for m in multipliers], np.int64)
-    bias_bits = form.bias_bits + (shifts if form.bias_grows else 0 * shifts)
+    right = right_shifts(multipliers)
+    shifts, stored = right - form.shift_base, form.bias_form.stored(bias, right)
+    bias_bits = form.bias_bits + (shifts if form.bias_form.grows else 0 * shifts)
     first = (1 << 30) + form.mantissa_offset
     mantissas = np.array([m.mantissa - first >> 30 - form.mantissa_bits for m in multipliers], np.int64)
-    values = np.stack([shifts, bias.astype(np.int64) & ((1 << bias_bits) - 1), mantissas], axis=1)
+    values = np.stack([shifts, stored & ((1 << bias_bits) - 1), mantissas], axis=1)
     bits = np.stack(
         [np.full_like(shifts, form.shift_bits), bias_bits, np.full_like(shifts, form.mantissa_bits)], axis=1
     )
@@ -117,7 +148,7 @@ def channel_fields(bias: np.ndarray, multipliers: Sequence[Multiplier], form: Ch
 
 def bias_may_grow(layer: Weighted) -> bool:
     """Whether no bias field gets wider than 32 bits so."""
-    form = channel_format(layer.bias, layer.multipliers, True, layer.mantissa_offset)
+    form = channel_format(layer.bias, layer.multipliers, BiasForm(grows=True), layer.mantissa_offset)
     return form.bias_bits + (1 << form.shift_bits) - 1 <= 32
 
 
@@ -207,9 +238,9 @@ def _with_prefix(layer: Weighted, found: Choices, code: PrefixCode | None) -> Ch
     return found if found.sizes else _own_choices(layer, ["packed"])
 
 
-def encode_weighted(layer: Weighted, format: str, found: Choices, bias_grows: bool = False) -> Encoded:
+def encode_weighted(layer: Weighted, format: str, found: Choices, bias_form: BiasForm = PLAIN) -> Encoded:
     """All tables of a layer."""
-    channels = channel_format(layer.bias, layer.multipliers, bias_grows, layer.mantissa_offset)
+    channels = channel_format(layer.bias, layer.multipliers, bias_form, layer.mantissa_offset)
     outputs, taps = layer.weights.shape
     parts = [(channel_fields(layer.bias, layer.multipliers, channels), np.repeat(np.arange(outputs), 3))]
     coding = found.codings.get(format)

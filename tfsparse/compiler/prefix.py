@@ -73,8 +73,8 @@ def _symbols(weights: np.ndarray) -> np.ndarray:
     return np.where((weights < LARGEST[0]) | (weights > LARGEST[1]), ESCAPE, weights)
 
 
-def _lengths(counts: Sequence[int], longest: int) -> tuple[int, ...]:
-    """Of the shortest code of at most `longest` bits for symbols of these counts, of which 2**longest at most."""
+def code_lengths(counts: Sequence[int], longest: int) -> tuple[int, ...]:
+    """Bits of each code of the shortest prefix code of at most `longest` bits; there are at most 2**longest counts."""
     if len(counts) == 1:
         return (1,)
     leaves = sorted((count, (i,)) for i, count in enumerate(counts))
@@ -94,7 +94,7 @@ def _code(weights: np.ndarray) -> PrefixCode:
     values, counts = np.unique(_symbols(weights), return_counts=True)
     shortest = max(1, (len(values) - 1).bit_length())
     codes = [
-        PrefixCode(tuple(values.tolist()), _lengths(counts.tolist(), longest))
+        PrefixCode(tuple(values.tolist()), code_lengths(counts.tolist(), longest))
         for longest in range(shortest, LONGEST + 1)
     ]
     return min(codes, key=lambda code: (counts * code.lengths).sum() / 8 + code.table.size)

@@ -20,6 +20,9 @@ typedef struct {
 #endif
     uint8_t bias_bits, mantissa_bits, shift_bits;
     int8_t shift_base;
+#if defined(TFS_BIAS_UNITS) && !defined(TFS_BIAS_UNIT)
+    int8_t bias_unit;
+#endif
 #ifdef TFS_STREAM
     uint16_t first; /* weights that are zero before the first stored one */
 #endif
@@ -37,6 +40,9 @@ typedef struct {
 #endif
 #ifndef TFS_GAP_BITS
 #define TFS_GAP_BITS(w) (w)->gap_bits
+#endif
+#ifndef TFS_BIAS_UNIT
+#define TFS_BIAS_UNIT(w) (w)->bias_unit
 #endif
 
 /* A fully connected layer: `rows` vectors of `inputs` values. */
@@ -117,6 +123,11 @@ TFS_NOINLINE static void tfs_channel_next(tfs_channel *c, const tfs_weights *w)
     const uint32_t sign = bias_bits ? 1u << (bias_bits - 1) : 0;
     c->shift = w->shift_base + above;
     c->bias = (int32_t)((bias ^ sign) - sign);
+#ifdef TFS_BIAS_UNITS /* it is a whole multiple of that power of 2, which is so many times less than an output's step */
+    if (c->shift > TFS_BIAS_UNIT(w)) {
+        c->bias *= 1 << (c->shift - TFS_BIAS_UNIT(w));
+    }
+#endif
     c->multiplier = (1 << 30) + TFS_MANTISSA_OFFSET;
     c->multiplier += (int32_t)(tfs_field(c, w->mantissa_bits) << (30 - w->mantissa_bits));
 }
