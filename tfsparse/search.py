@@ -259,7 +259,7 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
     if options.start:
         from tfsparse.start import start_candidates
 
-        settings = replace(settings, start=start_candidates(options.start, _space(settings)))
+        settings = replace(settings, start=start_candidates(options.start, _space(settings), _say))
     elif earlier is not None:
         settings = replace(settings, start=earlier.start)
     if earlier is not None:
@@ -274,6 +274,11 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
                 )
         settings = replace(settings, started=earlier.started)
     return settings
+
+
+def _say(text: str) -> None:
+    """A line for the user; stdout is the survivors'."""
+    print(text, file=sys.stderr)
 
 
 def _space(settings: Settings) -> DesignSpace:
