@@ -352,7 +352,7 @@ def run(folder: RunFolder, dataset: Dataset, options: Options, workshop: Worksho
     console = Console(stderr=True)
     with Interrupts() as interrupts:
         try:
-            workers = workshop.workers(folder.path / "teacher")
+            workers = workshop.workers(folder.path)
             search(folder, workers, console, interrupts)
             repeat(folder, workers, options.final_seeds, console, interrupts)
             polish(folder, dataset, workshop.measurer, options.polish, console)
@@ -378,8 +378,7 @@ def run(folder: RunFolder, dataset: Dataset, options: Options, workshop: Worksho
 
 @dataclass(frozen=True)
 class Workshop:
-    """The target, for a look before the search, and the workers of the search: `workers(cache)`, with a folder for what
-    is made once for a data set."""
+    """The target, for a look before the search, and the workers of the search, given the run folder's path."""
 
     measurer: Measurer
     workers: Callable[[Path], Workers]
@@ -391,6 +390,7 @@ def _workshop(settings: Settings, options: Options, dataset: Dataset) -> Iterato
     import tempfile
 
     from hil.pool import open_measurer
+    from tfsparse.attempts import Attempts
     from tfsparse.workers import Inline
 
     knobs = {"images": settings.images, "ram_budget": settings.budgets.ram}
@@ -398,14 +398,27 @@ def _workshop(settings: Settings, options: Options, dataset: Dataset) -> Iterato
         from tfsparse.cluster import RayCluster
 
         with RayCluster(options.workers, options.address, target=settings.target, by_rows=settings.by_rows) as cluster:
-            yield Workshop(cluster.measurer(), lambda cache: cluster.workers(evaluator, dataset, cache=cache, **knobs))
+            yield Workshop(
+                cluster.measurer(), lambda run: cluster.workers(evaluator, dataset, cache=_cache(run), **knobs)
+            )
         return
     # Not in the run folder: what a kill leaves behind here is no one's.
     with (
         tempfile.TemporaryDirectory(prefix="tfsparse-") as workdir,
         open_measurer(settings.target, "sparse", Path(workdir), upload=True, by_rows=settings.by_rows) as measurer,
     ):
-        yield Workshop(measurer, lambda cache: Inline(evaluator(dataset, measurer=measurer, cache=cache, **knobs)))
+        yield Workshop(
+            measurer,
+            lambda run: Inline(
+                evaluator(dataset, measurer=measurer, cache=_cache(run), **knobs),
+                Attempts(run),
+            ),
+        )
+
+
+def _cache(run: Path) -> Path:
+    """Where in the run folder lies what is made once for a data set."""
+    return run / "teacher"
 
 
 def _check_target(settings: Settings, measurer: Measurer) -> None:
