@@ -250,7 +250,7 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
         versions={name: _version(name) for name in _PACKAGES},
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        command=shlex.join(["python", "-m", "tfsparse.search", *sys.argv[1:]]),
+        command=_command(sys.argv[1:]),
         data_note=dataset.note,
         board=_board(target or DEFAULT_TARGET, away=options.address is not None),
         by_rows=options.by_rows or (earlier is not None and earlier.by_rows),
@@ -272,8 +272,14 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
                     f"{options.out} was begun with {name} {before}, not {now}: "
                     "resume it with the same settings, or name another --out"
                 )
-        settings = replace(settings, started=earlier.started)
+        settings = replace(settings, started=earlier.started, command=earlier.command)
     return settings
+
+
+def _command(arguments: list[str]) -> str:
+    """The command that begins the search anew: a first start may have been told to go on with what there is."""
+    told = [one for one in arguments if not (len(one) > 3 and "--resume".startswith(one))]
+    return shlex.join(["python", "-m", "tfsparse.search", *told])
 
 
 def _say(text: str) -> None:
