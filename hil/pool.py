@@ -36,7 +36,7 @@ class MeasurerPool:
     def __init__(
         self, targets: tuple[str, ...], runtime: str, workdir: Path, *, upload: bool = False, by_rows: bool = False
     ):
-        self.target = ",".join(targets)
+        self.target, self.by_rows = ",".join(targets), by_rows
         self._measurers = [
             Measurer(target, runtime, workdir / str(number), upload=upload, by_rows=by_rows)
             for number, target in enumerate(targets)

@@ -61,13 +61,20 @@ class ResourceExhaustedError(Exception):
     ],
 )
 def test_what_goes_wrong_is_in_the_record(error, status, reason):
-    def judge(candidate, **keywords):
+    def judge(candidate, *, progress, **keywords):
+        progress("size", 0.0)
+        if status != INFEASIBLE:
+            progress("train", 0.0)
+            progress("train", 0.5)
         raise error
 
-    outcome = run_job(JOB, judge)
+    heard = []
+    outcome = run_job(JOB, judge, lambda phase, fraction: heard.append(phase))
     assert (outcome.record.status, outcome.record.reason) == (status, reason)
     assert outcome.tflite is None and outcome.weights is None
-    assert set(outcome.record.seconds) == {"size" if status == INFEASIBLE else "train"}
+    # Its time stands under the words that it was shown with.
+    assert list(outcome.record.seconds) == list(dict.fromkeys(heard))
+    assert all(spent >= 0 for spent in outcome.record.seconds.values())
 
 
 def test_seeds_differ_by_trial_and_repeat():

@@ -264,9 +264,12 @@ def test_metrics_are_numbers():
     assert metrics_of(Objectives(0.1, 10.0, 20.0)) == {"error": 0.1, "flash_model": 10.0, "ram_model": 20.0}
 
 
-def _start(path: Path, trials: int, pause: float) -> subprocess.Popen:
+def _start(path: Path, trials: int, pause: float, **environment: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "support.stand_in", str(path), str(trials), str(pause)]
-    return subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    environment = {**os.environ, **environment}
+    return subprocess.Popen(
+        command, cwd=TESTS, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
 
 
 @pytest.mark.slow
@@ -274,11 +277,13 @@ def test_kills_lose_no_trial_and_repeat_none(tmp_path):
     """SIGKILL at random moments, the first trial included; what is resumed ends as if it had never been killed."""
     trials, path, rng = 10, tmp_path / "run", random.Random(int(time.time()))
     lines: list[bytes] = []
-    # The first kill falls into the first trial, the others anywhere in the trials that follow.
+    # The first kill falls into the first trial, the others anywhere in the trials that follow the one that was killed.
     for attempt in range(4):
         process = _start(path, trials, pause=0.3)
         assert process.stdout.readline() == "searching\n"
-        time.sleep(0.15 if attempt == 0 else rng.uniform(0.0, 1.5))
+        while attempt and len((path / "trials.jsonl").read_bytes().splitlines()) == len(lines):
+            time.sleep(0.01)
+        time.sleep(0.15 if attempt == 0 else rng.uniform(0.0, 0.7))
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
@@ -297,3 +302,28 @@ def test_kills_lose_no_trial_and_repeat_none(tmp_path):
     assert _candidates(folder) == _candidates(_run(tmp_path / "undisturbed", trials=trials))
     models = {item.name for item in folder.survivors_folder.iterdir()}
     assert models == {f"{record.name}.tflite" for record in folder.survivors}
+
+
+@pytest.mark.slow
+def test_a_trial_that_ends_the_process_time_and_again_has_failed(tmp_path):
+    """A real SIGABRT, as native code raises it; and before it a kill from outside, which costs no trial."""
+    trials, path = 4, tmp_path / "run"
+    killed = _start(path, trials, pause=60.0)
+    while not (path / "attempts.json").exists():
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate(timeout=60)
+    # Once killed, a trial runs again.
+    for _ in range(2):
+        process = _start(path, trials, pause=0.0, ABORT_AT="2")
+        process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGABRT
+        assert [record.status for record in RunFolder.open(path).records] == [COMPLETED] * 2
+    process = _start(path, trials, pause=0.0, ABORT_AT="2")
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    records = RunFolder.open(path).records
+    assert [record.status for record in records] == [COMPLETED, COMPLETED, FAILED, COMPLETED]
+    assert "the process died 2 times" in records[2].reason
+    assert _candidates(RunFolder.open(path))[:3] == _candidates(_run(tmp_path / "undisturbed", trials=trials))[:3]

@@ -16,7 +16,8 @@ from tfsparse.budgets import Budgets
 from tfsparse.candidate import FULL_BITS
 from tfsparse.errors import UserError
 from tfsparse.run_folder import COMPLETED, RunFolder
-from tfsparse.search import _check_budgets, main
+from tfsparse.search import Options, _check_budgets, _settings, main
+from tfsparse_datasets import load
 
 
 def _command(*arguments: str, cwd: Path | None = None, timeout: float = 180) -> subprocess.CompletedProcess:
@@ -104,6 +105,19 @@ def test_a_run_resumes_only_with_its_own_settings(tmp_path, changes, arguments, 
     run = RunFolder.create(tmp_path / "run", settings(**own))
     with pytest.raises(UserError, match=rf"was begun with ({word}).*same settings"):
         main(_digits(run.path, "--resume", *arguments))
+
+
+def test_a_resumed_run_names_the_command_that_began_it(tmp_path, monkeypatch):
+    def said(earlier, *more):
+        arguments = _digits(tmp_path / "run", *more)
+        monkeypatch.setattr(sys, "argv", ["search.py", *arguments])
+        return _settings(Options.parse(arguments), load("digits"), 0, earlier)
+
+    # make search asks for it where a folder is left of a start that was cut short.
+    first = said(None, "--trials", "5", "--resume")
+    assert first.command == f"python -m tfsparse.search --dataset digits --out {tmp_path / 'run'} --trials 5"
+    again = said(first, "--trials", "9", "--resume")
+    assert (again.trials, again.started, again.command) == (9, first.started, first.command)
 
 
 def test_a_budget_below_the_image_s_size_needs_feeding_by_rows():

@@ -80,12 +80,29 @@ def test_what_would_hold_too_much_ram_is_measured_before_it_is_trained(digits, m
     held = judged(None).figures["ram_model"]
     with pytest.raises(Infeasible, match=r"holds \d+ bytes of RAM on the target before its training") as refused:
         judged(held // 2)
-    assert "train" not in phases
+    assert phases == ["size"]
     assert refused.value.ram == pytest.approx(held, abs=64)
     assert judged(held).seconds["size"] > 0
     # Pruning whole channels may bring it inside: that shows after the training only.
     slim = Candidate(BLOCKS, training=Training(epochs=0.25, pruning="structured"))
     assert judged(held // 2, slim).figures["ram_model"] > 0
+
+
+def test_what_cannot_be_fed_by_rows_is_not_trained(digits):
+    # Rows of the first shortcut come before its block's, those of the second, a convolution, behind them.
+    blocks = (Block((Layer("plain", 4, 3),)), *(Block((Layer("plain", n, 3),), residual=True) for n in (4, 6)))
+    candidate = Candidate(blocks, training=Training(epochs=0.1))
+    phases = []
+    with Measurer(by_rows=True) as by_rows, pytest.raises(Infeasible, match="cannot be fed by rows"):
+        evaluate(
+            candidate,
+            digits,
+            rung=Rung(1_000),
+            seed=0,
+            measurer=by_rows,
+            progress=lambda phase, fraction: phases.append(phase),
+        )
+    assert phases == ["size"]
 
 
 @pytest.mark.slow

@@ -144,16 +144,17 @@ class Candidate:
             if unknown := set(data) - known:
                 raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
             blocks = tuple(
-                Block(**{**block, "layers": tuple(Layer(**layer) for layer in block["layers"])})
+                _made(Block, {**block, "layers": tuple(_made(Layer, layer) for layer in block["layers"])})
                 for block in data["blocks"]
             )
-            return cls(
-                **{
+            return _made(
+                cls,
+                {
                     **data,
                     "blocks": blocks,
                     "dense": tuple(data.get("dense", ())),
-                    "training": Training(**data.get("training", {})),
-                }
+                    "training": _made(Training, data.get("training", {})),
+                },
             )
         except (TypeError, KeyError) as error:
             raise ValueError(f"not a candidate: {error}") from error
@@ -169,6 +170,20 @@ class Candidate:
         data = self.to_json()
         del data["training"]
         return _digest(data)
+
+
+# What JSON has for a field of this annotation.
+_JSON_KINDS = {"int": (int, float), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+def _made(cls: type, data: dict[str, Any]) -> Any:
+    """An instance of these fields; TypeError where one is missing, unknown or no value of its kind."""
+    one = cls(**data)
+    for field in fields(cls):
+        value = getattr(one, field.name)
+        if type(value) not in _JSON_KINDS.get(field.type, (type(value),)):
+            raise TypeError(f"{field.name} is {value!r}")
+    return one
 
 
 def _digest(data: dict[str, Any]) -> str:

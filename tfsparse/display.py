@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tfsparse.job import FIRST_PHASE
 from tfsparse.proposals import Proposal, stage_at
 from tfsparse.run_folder import COMPLETED, Record, RunFolder
 
@@ -51,7 +52,7 @@ class Status:
         return survivors[0] if survivors else None
 
     def began(self, number: int, proposal: Proposal) -> None:
-        self.running[number] = proposal, "build", 0.0
+        self.running[number] = proposal, FIRST_PHASE, 0.0
         self._begins[number] = time.monotonic()
 
     def progress(self, number: int, phase: str, fraction: float) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from hil.measure import Measurer
+from tfsparse.attempts import GIVEN_UP, MOST, Attempts
 from tfsparse.augment import augmentation_of
 from tfsparse.build import fold_normalisation, inference_model
 from tfsparse.candidate import FULL_BITS
@@ -116,13 +117,18 @@ def polish_survivors(
     waiting = [one for one in ours if one.polish is None and folder.weights_of(one.trial)]
     if not waiting:
         return
+    attempts = Attempts(folder.path)
     with Polisher() as polisher:
         for record in waiting:
+            name = f"polish of {record.name}"
             try:
-                weights = TrainedWeights.from_bytes(folder.weights_of(record.trial))
-                polished = polisher.polish(weights, dataset, seed=record.seed)
-                gain = round(polished.accuracy - record.val_accuracy, 6)
-                better = _measured(record, polished, dataset, measurer) if gain > 0 else None
+                if attempts.died(name) >= MOST:
+                    raise FinetuneFailed(GIVEN_UP)
+                with attempts.at(name):
+                    weights = TrainedWeights.from_bytes(folder.weights_of(record.trial))
+                    polished = polisher.polish(weights, dataset, seed=record.seed)
+                    gain = round(polished.accuracy - record.val_accuracy, 6)
+                    better = _measured(record, polished, dataset, measurer) if gain > 0 else None
             except (FinetuneFailed, UserError) as error:
                 say(f"{record.name}: no polish, {error}")
                 folder.amend([replace(record, polish=0.0)])

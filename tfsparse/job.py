@@ -26,6 +26,9 @@ asked for that, and anything else where it failed. `parent` is a `inherit.Traine
 Progress = Callable[[str, float], None]
 """Called with a phase and the fraction of it that is done."""
 
+# A trial's phase until it tells of another: what its candidate needs is seen to before it is trained.
+FIRST_PHASE = "size"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -52,20 +55,19 @@ def run_job(job: Job, evaluate: Evaluate, progress: Progress = lambda phase, fra
     """Judge the job's candidate. Whatever goes wrong with it is in the record: one bad candidate must not end a night's
     search."""
     record = unfinished(job)
-    started = time.monotonic()
+    phases = _Phases(progress)
     try:
         result = evaluate(
             job.proposal.candidate,
             rung=job.proposal.rung,
             seed=job.seed,
-            progress=progress,
+            progress=phases,
             parent=job.parent_weights,
             watch=job.stopping or _only_watch,
         )
     except Infeasible as error:
         found = {} if error.ram is None else {"ram_model": error.ram}
-        spent = {"size": time.monotonic() - started}
-        return Outcome(replace(record, status=INFEASIBLE, reason=str(error), figures=found, seconds=spent))
+        record = replace(record, status=INFEASIBLE, reason=str(error), figures=found)
     except Exception as error:
         stopped = type(error).__name__ == "TrainingStopped"
         record = replace(record, status=STOPPED if stopped else FAILED, reason=reason_of(error))
@@ -84,7 +86,27 @@ def run_job(job: Job, evaluate: Evaluate, progress: Progress = lambda phase, fra
         if not bad:
             return Outcome(record, result.tflite, result.weights)
         record = replace(record, status=FAILED, reason=f"{', '.join(bad)} is no number")
-    return Outcome(replace(record, seconds={"train": time.monotonic() - started}))
+    return Outcome(replace(record, seconds=phases.seconds))
+
+
+class _Phases:
+    """Passes progress on, and takes the time of the phases that it tells of."""
+
+    def __init__(self, progress: Progress):
+        self._progress, self._phase = progress, FIRST_PHASE
+        self._spent: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def __call__(self, phase: str, fraction: float) -> None:
+        if phase != self._phase:
+            self._spent, self._phase, self._since = self.seconds, phase, time.monotonic()
+        self._progress(phase, fraction)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of wall-clock by phase, up to now."""
+        before = self._spent.get(self._phase, 0.0)
+        return {**self._spent, self._phase: before + time.monotonic() - self._since}
 
 
 def _only_watch(fraction: float, accuracy: float) -> bool:

@@ -22,6 +22,7 @@ from tfsparse import charts
 from tfsparse.charts import Point
 from tfsparse.compiler import LayerReport, compile_model
 from tfsparse.errors import UserError, run_cli
+from tfsparse.job import FIRST_PHASE
 from tfsparse.network import Infeasible, network_of
 from tfsparse.objectives import ERROR_FLOOR
 from tfsparse.pareto import hypervolume
@@ -65,7 +66,7 @@ KINDS = {
     "counted": "the paper's formulas on the int8 graph, one byte a weight: no indices, no code",
 }
 _DASH, _NARROW_SPACE = "\u2013", "\u202f"
-PHASES = ("propose", "size", "train", "convert", "compile", "measure")
+PHASES = ("propose", FIRST_PHASE, "train", "convert", "compile", "measure")
 
 
 def write_report(run: Path) -> Path:

@@ -6,6 +6,7 @@
     pareto.json            the survivors' records, derived from these
     survivors/NAME.tflite  their int8 models;  survivors/NAME/  their C code and figures
     weights/NAME.npz       what children of survivors inherit, and what survivors themselves inherited
+    attempts.json          there while a trial runs: which one, and how often it was begun (attempts.py)
 
 A killed process can leave the last line torn; it is dropped when the folder is opened, whole lines never. All other
 files are written beside their place and moved there, so that a reader sees the old or the new one.

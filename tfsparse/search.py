@@ -250,7 +250,7 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
         versions={name: _version(name) for name in _PACKAGES},
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        command=shlex.join(["python", "-m", "tfsparse.search", *sys.argv[1:]]),
+        command=_command(sys.argv[1:]),
         data_note=dataset.note,
         board=_board(target or DEFAULT_TARGET, away=options.address is not None),
         by_rows=options.by_rows or (earlier is not None and earlier.by_rows),
@@ -259,7 +259,7 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
     if options.start:
         from tfsparse.start import start_candidates
 
-        settings = replace(settings, start=start_candidates(options.start, _space(settings)))
+        settings = replace(settings, start=start_candidates(options.start, _space(settings), _say))
     elif earlier is not None:
         settings = replace(settings, start=earlier.start)
     if earlier is not None:
@@ -272,8 +272,19 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
                     f"{options.out} was begun with {name} {before}, not {now}: "
                     "resume it with the same settings, or name another --out"
                 )
-        settings = replace(settings, started=earlier.started)
+        settings = replace(settings, started=earlier.started, command=earlier.command)
     return settings
+
+
+def _command(arguments: list[str]) -> str:
+    """The command that begins the search anew: a first start may have been told to go on with what there is."""
+    told = [one for one in arguments if not (len(one) > 3 and "--resume".startswith(one))]
+    return shlex.join(["python", "-m", "tfsparse.search", *told])
+
+
+def _say(text: str) -> None:
+    """A line for the user; stdout is the survivors'."""
+    print(text, file=sys.stderr)
 
 
 def _space(settings: Settings) -> DesignSpace:
@@ -347,7 +358,7 @@ def run(folder: RunFolder, dataset: Dataset, options: Options, workshop: Worksho
     console = Console(stderr=True)
     with Interrupts() as interrupts:
         try:
-            workers = workshop.workers(folder.path / "teacher")
+            workers = workshop.workers(folder.path)
             search(folder, workers, console, interrupts)
             repeat(folder, workers, options.final_seeds, console, interrupts)
             polish(folder, dataset, workshop.measurer, options.polish, console)
@@ -373,8 +384,7 @@ def run(folder: RunFolder, dataset: Dataset, options: Options, workshop: Worksho
 
 @dataclass(frozen=True)
 class Workshop:
-    """The target, for a look before the search, and the workers of the search: `workers(cache)`, with a folder for what
-    is made once for a data set."""
+    """The target, for a look before the search, and the workers of the search, given the run folder's path."""
 
     measurer: Measurer
     workers: Callable[[Path], Workers]
@@ -386,6 +396,7 @@ def _workshop(settings: Settings, options: Options, dataset: Dataset) -> Iterato
     import tempfile
 
     from hil.pool import open_measurer
+    from tfsparse.attempts import Attempts
     from tfsparse.workers import Inline
 
     knobs = {"images": settings.images, "ram_budget": settings.budgets.ram}
@@ -393,14 +404,27 @@ def _workshop(settings: Settings, options: Options, dataset: Dataset) -> Iterato
         from tfsparse.cluster import RayCluster
 
         with RayCluster(options.workers, options.address, target=settings.target, by_rows=settings.by_rows) as cluster:
-            yield Workshop(cluster.measurer(), lambda cache: cluster.workers(evaluator, dataset, cache=cache, **knobs))
+            yield Workshop(
+                cluster.measurer(), lambda run: cluster.workers(evaluator, dataset, cache=_cache(run), **knobs)
+            )
         return
     # Not in the run folder: what a kill leaves behind here is no one's.
     with (
         tempfile.TemporaryDirectory(prefix="tfsparse-") as workdir,
         open_measurer(settings.target, "sparse", Path(workdir), upload=True, by_rows=settings.by_rows) as measurer,
     ):
-        yield Workshop(measurer, lambda cache: Inline(evaluator(dataset, measurer=measurer, cache=cache, **knobs)))
+        yield Workshop(
+            measurer,
+            lambda run: Inline(
+                evaluator(dataset, measurer=measurer, cache=_cache(run), **knobs),
+                Attempts(run),
+            ),
+        )
+
+
+def _cache(run: Path) -> Path:
+    """Where in the run folder lies what is made once for a data set."""
+    return run / "teacher"
 
 
 def _check_target(settings: Settings, measurer: Measurer) -> None:

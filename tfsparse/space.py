@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import product
-from math import log2, prod
+from math import isfinite, log2, prod
 from typing import Any
 
 import numpy as np
@@ -73,11 +73,11 @@ _DISTILLATIONS = (0.0, 0.3, 0.6, 0.9)
 class Parameter:
     """One axis of the space.
 
-    `kind` is "int" or "float" (from `low` to `high`, on a logarithmic scale where `log`), "choice" (one of `choices`,
-    without an order unless `ordered`) or "boolean". `conditions` are (parent's name, parent's values): the parameter
-    exists where all hold. `group`: parameters that mean the same in different places (every layer's filters) share
-    it, and with it their length scale in the surrogate. `weights` is the prior over the values of a choice, a boolean
-    or a short int.
+    `kind` is "int" or "float" (from `low` to `high`), "choice" (one of `choices`, without an order unless `ordered`) or
+    "boolean". `log`: its numbers lie on a logarithmic scale. `conditions` are (parent's name, parent's values): the
+    parameter exists where all hold. `group`: parameters that mean the same in different places (every layer's filters)
+    share it, and with it their length scale in the surrogate. `weights` is the prior over the values of a choice, a
+    boolean or a short int.
     """
 
     name: str
@@ -136,6 +136,17 @@ class Parameter:
             return value in self.domain and type(value) is type(self.domain[0])
         wanted = int if self.kind == "int" else float
         return type(value) is wanted and self.low <= value <= self.high
+
+    def nearest(self, value: Any) -> Value | None:
+        """The value of this parameter that lies nearest to a number; None where it has no order, or that is none."""
+        if self.categorical or self.kind == "boolean" or type(value) not in (int, float) or not isfinite(value):
+            return None
+        if self.kind == "float":
+            return float(min(max(value, self.low), self.high))
+        scale = log2 if self.log else float
+        # Below the range, a number may have no logarithm.
+        clipped = min(max(value, self.domain[0]), self.domain[-1])
+        return min(self.domain, key=lambda one: abs(scale(one) - scale(clipped)))
 
 
 @dataclass(frozen=True)
@@ -342,12 +353,8 @@ class DesignSpace:
 
     def outside(self, candidate: Candidate) -> str | None:
         """What of the candidate the space has not; None where it has all of it."""
-        if not 1 <= len(candidate.blocks) <= self.max_blocks:
-            return f"it has {len(candidate.blocks)} blocks, and 1 to {self.max_blocks} are allowed"
-        if not all(1 <= len(block.layers) <= MAX_LAYERS for block in candidate.blocks):
-            return f"a block has 1 to {MAX_LAYERS} layers"
-        if len(candidate.dense) > MAX_DENSE:
-            return f"it has {len(candidate.dense)} hidden dense layers, and {MAX_DENSE} are allowed"
+        if reason := self._wrong_count(candidate):
+            return reason
         values = self.values(candidate)
         existing = {parameter.name for parameter in self.parameters if parameter.exists(values)}
         wrong = [name for name in values if name not in existing or not self.parameter(name).holds(values[name])]
@@ -356,6 +363,31 @@ class DesignSpace:
         if existing != set(values) or self.canonical(candidate) != candidate:
             return "it is not in its canonical form"
         return None
+
+    def _wrong_count(self, candidate: Candidate) -> str | None:
+        """What there is too much or too little of in the candidate, or None."""
+        if not 1 <= len(candidate.blocks) <= self.max_blocks:
+            return f"it has {len(candidate.blocks)} blocks, and 1 to {self.max_blocks} are allowed"
+        if not all(1 <= len(block.layers) <= MAX_LAYERS for block in candidate.blocks):
+            return f"a block has 1 to {MAX_LAYERS} layers"
+        if len(candidate.dense) > MAX_DENSE:
+            return f"it has {len(candidate.dense)} hidden dense layers, and {MAX_DENSE} are allowed"
+        return None
+
+    def nearest(self, candidate: Candidate) -> Candidate:
+        """The candidate in its canonical form, each of its numbers that the space has not at the nearest that it has;
+        where that does not bring it into the space, as it was (see `outside`)."""
+        candidate = self.canonical(candidate)
+        if self._wrong_count(candidate):
+            return candidate
+        values = self.values(candidate)
+        for name, value in values.items():
+            if not self.parameter(name).holds(value):
+                near = self.parameter(name).nearest(value)
+                if near is None:
+                    return candidate
+                values[name] = near
+        return self.candidate(values)
 
     # What a candidate needs by its shapes alone
 
@@ -594,7 +626,7 @@ def _parameters(
 def _training_parameters(weight_bits: tuple[int, ...], prunings: tuple[str, ...]) -> Iterator[Parameter]:
     yield Parameter("training/learning_rate", "learning_rate", "float", 1e-3, 0.1, log=True)
     yield Parameter("training/schedule", "schedule", "choice", choices=SCHEDULES, weights=(3, 2, 1))
-    yield Parameter("training/batch_size", "batch_size", "choice", choices=(32, 64, 128), ordered=True)
+    yield Parameter("training/batch_size", "batch_size", "choice", choices=(32, 64, 128), ordered=True, log=True)
     yield Parameter("training/epochs", "epochs", "float", 0.5, 2.0, log=True)
     yield Parameter("training/dropout", "dropout", "float", 0.0, 0.5)
     yield Parameter("training/weight_decay", "weight_decay", "float", 1e-6, 1e-2, log=True)

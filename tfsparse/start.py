@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tfsparse.candidate import Candidate
@@ -20,23 +20,39 @@ def candidate_in(path: Path, way_out: str) -> Candidate:
         raise UserError(f"cannot read the candidate {path} ({error}); {way_out}") from error
 
 
-def start_candidates(paths: Sequence[Path], space: DesignSpace) -> tuple[Candidate, ...]:
+def start_candidates(
+    paths: Sequence[Path], space: DesignSpace, say: Callable[[str], None] = lambda text: None
+) -> tuple[Candidate, ...]:
     """The candidates in these files and run folders, each once, in their canonical form.
 
     A file holds one candidate as JSON (the `candidate` of a line in trials.jsonl); of a run folder its survivors are
-    taken, without those that cannot be trained here. UserError where a file's candidate is not of this space, or turned
-    away by the budgets.
+    taken, without those that cannot be trained here. Numbers that the space has not are moved to the nearest that it
+    has; `say` is told which. UserError where a file's candidate is not of this space all the same, or turned away by
+    the budgets.
     """
     found: dict[Candidate, None] = {}
     for path in paths:
         if path.is_dir():
-            survivors = (space.canonical(one.candidate) for one in RunFolder.open(path, mend=False).survivors)
-            found.update(dict.fromkeys(one for one in survivors if space.contains(one) and not space.refusal(one)))
+            for survivor in RunFolder.open(path, mend=False).survivors:
+                candidate = space.nearest(survivor.candidate)
+                if space.contains(candidate) and not space.refusal(candidate):
+                    _say_moved(f"{path}, {survivor.name}", survivor.candidate, candidate, space, say)
+                    found[candidate] = None
             continue
-        candidate = space.canonical(candidate_in(path, "give the JSON that a search writes, or a run folder"))
+        given = candidate_in(path, "give the JSON that a search writes, or a run folder")
+        candidate = space.nearest(given)
         if reason := space.outside(candidate):
             raise UserError(f"--start {path} is outside the design space ({reason}): leave it out, or change it")
         if reason := space.refusal(candidate):
             raise UserError(f"--start {path}: {reason}; leave it out, or give it more room")
+        _say_moved(str(path), given, candidate, space, say)
         found[candidate] = None
     return tuple(found)
+
+
+def _say_moved(name: str, given: Candidate, taken: Candidate, space: DesignSpace, say: Callable[[str], None]) -> None:
+    """One line that says which values were moved to the space's nearest, where any was."""
+    before, after = space.values(space.canonical(given)), space.values(taken)
+    moved = [f"{key} {value} to {after[key]}" for key, value in before.items() if key in after and after[key] != value]
+    if moved:
+        say(f"--start {name}: the design space has not all of its values, the nearest are taken: {', '.join(moved)}")

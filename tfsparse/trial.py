@@ -14,7 +14,9 @@ import numpy as np
 from hil.build import TooBigError
 from hil.measure import Measurement, Measurer
 from tfsparse.candidate import Candidate
+from tfsparse.compiler import check_model
 from tfsparse.convert import CALIBRATION_IMAGES, to_int8, untrained_model
+from tfsparse.errors import UserError
 from tfsparse.fit import TrainingDiverged
 from tfsparse.inherit import TrainedWeights
 from tfsparse.network import Infeasible, network_of
@@ -31,7 +33,7 @@ MEASURED_IMAGES = 4
 RAM_MARGIN = 1.1
 
 Progress = Callable[[str, float], None]
-"""Called with a phase (train, convert, measure) and the fraction of it that is done."""
+"""Called with a phase (size, train, convert, measure) and the fraction of it that is done."""
 
 
 class TrialFailed(Exception):
@@ -75,20 +77,26 @@ def evaluate(
     It starts from fresh weights, or from what it inherits of `parent` (`TrialResult.weights`). A candidate that distils
     is taught by the data set's teacher (`teacher.teacher_logits`), whose answers are kept in the folder `cache`
     and which learns for `teacher_rung` (None: as long as a short search can wait for).
-    `watch` is shown the training's validation accuracy on its way and may end it. With a `ram_budget` (bytes of
-    ram_model) the untrained network is measured first: what holds more is not worth a training.
+    `watch` is shown the training's validation accuracy on its way and may end it. What the target refuses of the
+    untrained network is not worth a training: feeding it by rows, if the measurer does that, and with a `ram_budget`
+    (bytes of ram_model) more RAM, which is measured.
 
     Raises `train.TrainingStopped` where `watch` ends it, `Infeasible` where the candidate has no network for these
-    images, holds too much RAM or does not fit the chip, and `TrialFailed` where training diverges or the target answers
-    otherwise than the reference.
+    images, cannot be fed by rows, holds too much RAM or does not fit the chip, and `TrialFailed` where training
+    diverges or the target answers otherwise than the reference.
     """
     clock = _Clock()
     images = model_images(candidate, dataset.train.images)
     validation = model_images(candidate, dataset.validation.images)
     network = network_of(candidate, images.shape[1:], len(dataset.class_names))
-    if ram_budget is not None and not candidate.training.prunes_groups:
-        progress("measure", 0.0)
-        _check_ram(untrained_model(network, pruned=candidate.training.pruning != "none"), measurer, ram_budget, workdir)
+    limited = ram_budget is not None and not candidate.training.prunes_groups
+    if limited or measurer.by_rows:
+        progress("size", 0.0)
+        untrained = untrained_model(network, pruned=candidate.training.pruning != "none")
+        if measurer.by_rows:
+            _check_feeding(untrained)
+        if limited:
+            _check_ram(untrained, measurer, ram_budget, workdir)
         clock.lap("size")
     curve: list[tuple[float, float]] = []
 
@@ -147,6 +155,14 @@ def evaluate(
         weights=weights.to_bytes(),
         curve=tuple(curve),
     )
+
+
+def _check_feeding(untrained: bytes) -> None:
+    """Infeasible where the network cannot be fed by rows, which hangs on its layers alone."""
+    try:
+        check_model(untrained, by_rows=True)
+    except UserError as error:
+        raise Infeasible(str(error)) from error
 
 
 def _check_ram(untrained: bytes, measurer: Measurer, budget: int, workdir: Path | None) -> None:

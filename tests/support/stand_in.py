@@ -2,9 +2,11 @@
 explains.
 
 And a process that searches with it, to be killed: python -m support.stand_in RUN TRIALS SECONDS_A_TRIAL [WORKERS]
+With one worker, ABORT_AT in the environment names a trial over which the process aborts, as native code does.
 """
 
 import hashlib
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -13,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tfsparse.attempts import Attempts
 from tfsparse.budgets import Budgets
 from tfsparse.candidate import Candidate
+from tfsparse.job import trial_seed
 from tfsparse.run_folder import RunFolder, Settings
 from tfsparse.space import DesignSpace
 from tfsparse.workers import Inline
@@ -116,6 +120,13 @@ def evaluator(data, *, measurer, pause=0.0, **options):
     return partial(evaluate, pause=pause)
 
 
+def abort_at(trial: int, candidate: Candidate, **keywords) -> Result:
+    """Judge a candidate, unless it is that trial's: then the process ends by SIGABRT."""
+    if keywords["seed"] == trial_seed(0, trial):
+        os.abort()
+    return evaluate(candidate, **keywords)
+
+
 def main() -> None:
     out, trials, pause = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     workers = int(sys.argv[4]) if len(sys.argv) > 4 else 1
@@ -128,7 +139,8 @@ def main() -> None:
     console = Console(stderr=True)
     if workers == 1:
         print("searching", flush=True)
-        search(folder, Inline(partial(evaluate, pause=pause)), console)
+        judge = partial(abort_at, int(os.environ["ABORT_AT"])) if "ABORT_AT" in os.environ else evaluate
+        search(folder, Inline(partial(judge, pause=pause), Attempts(out)), console)
         return
     from tfsparse.cluster import RayCluster
 

@@ -93,10 +93,20 @@ class CompiledModel:
     row_size: int  # bytes of a row of the input where it is fed by rows, else 0
 
 
-def check_model(tflite: bytes) -> None:
-    """Raises `UserError` where the model is damaged or uses what is not supported. TFLite's own interpreter ends the
-    process over some of these."""
-    lower(read_model(tflite))
+def check_model(tflite: bytes, by_rows: bool = False) -> None:
+    """Raises `UserError` where the model is damaged, uses what is not supported or, `by_rows`, cannot be fed so.
+    TFLite's own interpreter ends the process over some of these."""
+    _checked(tflite, by_rows)
+
+
+def _checked(tflite: bytes, by_rows: bool) -> Network:
+    network = narrow(remove_dead(lower(read_model(tflite))))
+    if by_rows and not can_be_fed(network):
+        raise UserError(
+            "the model cannot be fed by rows: it needs one input map of 2 to 255 rows, one output, and branches that "
+            "can all be joined in one order (shortcuts with a convolution and others without one cannot)"
+        )
+    return network
 
 
 def _ports(network: Network, borders: tuple[Border, ...]) -> tuple[Port, ...]:
@@ -119,11 +129,9 @@ def build_program(
         raise UserError(f"there is no '{optimize}' to optimise for; use one of: {', '.join(OPTIMIZE)}")
     if not formats or not set(formats) <= set(FORMATS):
         raise UserError(f"no weights without a format, nor others than these: {', '.join(FORMATS)}")
-    network = narrow(remove_dead(lower(read_model(tflite))))
+    network = _checked(tflite, by_rows)
     small = wants_small_kernels(optimize, by_rows)
     counted = count(network)
-    if by_rows and not can_be_fed(network):
-        raise UserError("the model cannot be fed by rows: it needs one input map of 2 to 255 rows, and one output")
     flow, plan = plan_network(network, optimize, by_rows)
     if small or flow.entries:
         encoded, kernels = encode_network(flow.network, optimize, formats, small)
