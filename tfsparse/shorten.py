@@ -15,6 +15,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from tfsparse.candidate import FULL_BITS
+from tfsparse.compiler.narrow import OFFSETS
 from tfsparse.levels import top_level
 
 _WEIGHTED = (
@@ -87,12 +88,12 @@ def _levels(q: np.ndarray, axis: int | None, top: int) -> np.ndarray | None:
 def _scales_of_short_multipliers(scale: np.ndarray, ratio: float, bits: int) -> np.ndarray:
     """The scales nearest to these whose products with `ratio` have `bits` bits behind the leading one.
 
-    A float32 cannot hold them exactly; they lie above by a rounding, never below, so that halves go away from zero as
-    they would with the short multiplier itself.
+    A float32 cannot hold them exactly. They lie above by about the offset that the compiler takes off mantissas
+    (`compiler.narrow`), never below, so that halves go away from zero as they would with the short multiplier itself.
     """
     mantissa, exponent = np.frexp(scale * ratio)
     wanted = np.ldexp(np.rint(np.ldexp(mantissa, bits + 1)), exponent - bits - 1)
-    found = (wanted / ratio).astype(np.float32)
+    found = ((wanted + np.ldexp(float(OFFSETS[1]), exponent - 31)) / ratio).astype(np.float32)
     while np.any(low := found.astype(np.float64) * ratio < wanted):
         found = np.where(low, np.nextafter(found, np.float32(np.inf)), found)
     return found.astype(np.float64)
