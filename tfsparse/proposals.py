@@ -174,7 +174,9 @@ class Proposer:
         """The same, first those whose shapes let expect that they meet the budgets: what is turned away by no proof may
         yet be far too big, and would be trained for nothing."""
         limits = [np.inf if limit is None else np.log(limit) for limit in (self.budgets.flash, self.budgets.ram)]
-        fits = (self.space.guesses(self._spread)[:, 1:] <= limits).all(axis=1)
+        sizes = self.space.guesses(self._spread)[:, 1:]
+        sizes[:, 1] = np.log(self.space.likely_ram(self._spread))
+        fits = (sizes <= limits).all(axis=1)
         return [self._spread[i] for i in np.argsort(~fits, kind="stable")]
 
     def _quasi_random(self, known: Collection[Candidate], rng: np.random.Generator) -> Candidate:
