@@ -94,7 +94,7 @@ def test_unequal_channels_on_few_levels_are_cured_where_depthwise_convolutions_r
         chance = np.random.default_rng(seed).integers(0, 5, len(labels))
         model = to_int8(NETWORK, weights, images, images, chance, floats=1.0, weight_bits=3).tflite
         layers = [layer for layer in lower(read_model(model)).layers if isinstance(layer, Weighted)]
-        assert [np.abs(layer.weights).max() for layer in layers[:3]] == [3, 3, 3]  # the others are on no levels
+        assert [np.abs(layers[i].weights).max() for i in (0, 1, 3)] == [3, 3, 3]  # stem, first, mix
     on_levels = rescaled(NETWORK, weights, images, 1.0, on_levels=True)
     for name in ("stem", "first", "mix"):
         sizes = np.abs(on_levels[name].kernel)
