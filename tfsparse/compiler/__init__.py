@@ -134,12 +134,12 @@ def build_program(
     counted = count(network)
     flow, plan = plan_network(network, optimize, by_rows)
     if small or flow.entries:
-        encoded, kernels = encode_network(flow.network, optimize, formats, small)
+        encoded, kernels = encode_network(flow.network, optimize, formats, small, plan.size)
     else:
         # Which kernels are best depends on how many rows they can make together, and that on which do so at all.
         some = [i for i, layer in enumerate(network.layers) if isinstance(layer, Convolution)]
         together = plan_together(flow, plan, optimize, some)
-        encoded, kernels = encode_network(together[0].network, optimize, formats, small)
+        encoded, kernels = encode_network(together[0].network, optimize, formats, small, plan.size)
         left = [i for i in some if kernels[network.layers[i].name] in ROWS_TOGETHER]
         flow, plan = together if left == some else plan_together(flow, plan, optimize, left)
     return Program(name, flow.network, encoded, flow, plan, optimize, counted, kernels)

@@ -238,15 +238,25 @@ def _with_prefix(layer: Weighted, found: Choices, code: PrefixCode | None) -> Ch
     return found if found.sizes else _own_choices(layer, ["packed"])
 
 
-def encode_weighted(layer: Weighted, format: str, found: Choices, bias_form: BiasForm = PLAIN) -> Encoded:
-    """All tables of a layer."""
+def padded_rows(layer: Convolution) -> np.ndarray:
+    """The weights with zeros behind each row of the window, up to a multiple of four taps: [outputs, taps]."""
+    rows = layer.weights.reshape(len(layer.weights), layer.window.kernel_height, -1)
+    return np.pad(rows, ((0, 0), (0, 0), (0, -rows.shape[2] % 4))).reshape(len(rows), -1)
+
+
+def encode_weighted(
+    layer: Weighted, format: str, found: Choices, bias_form: BiasForm = PLAIN, padded: bool = False
+) -> Encoded:
+    """All tables of a layer. padded: stored weights of a convolution as `padded_rows` has them."""
     channels = channel_format(layer.bias, layer.multipliers, bias_form, layer.mantissa_offset)
     outputs, taps = layer.weights.shape
     parts = [(channel_fields(layer.bias, layer.multipliers, channels), np.repeat(np.arange(outputs), 3))]
-    coding = found.codings.get(format)
+    coding, sizes = found.codings.get(format), found.sizes
     tables = []
     if coding is None:
-        tables.append(Table("weights", layer.weights.astype(np.int8).reshape(-1)))
+        weights = padded_rows(layer) if padded else layer.weights
+        tables.append(Table("weights", weights.astype(np.int8).reshape(-1)))
+        sizes = {**sizes, format: weights.size}
     else:
         fields, at = weight_fields(stream_order(layer), coding)
         parts.append((fields, at // taps))
@@ -254,7 +264,7 @@ def encode_weighted(layer: Weighted, format: str, found: Choices, bias_form: Bia
             tables.append(Table("codebook", np.array(coding.codebook, np.int8)))
     stream, reach = write(join(parts))
     tables.append(Table("stream", stream))
-    return Encoded(format, tuple(tables), channels, coding, found.sizes, reach)
+    return Encoded(format, tuple(tables), channels, coding, sizes, reach)
 
 
 def with_prefix_table(layers: Sequence[Encoded]) -> list[Encoded]:
