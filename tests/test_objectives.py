@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tfsparse.budgets import Budgets
-from tfsparse.objectives import Objectives, front
+from tfsparse.objectives import Objectives, front, worthwhile_error
 from tfsparse.pareto import hypervolume, non_dominated
 from tfsparse.scalarisation import Scalarisation
 
@@ -75,6 +75,35 @@ def test_without_budgets_both_ends_of_the_front_count_as_far_as_they_are_of_use(
     assert (scalarise(observed) > 0).all()
     # An error of more than twice the least is no gain, however small the network.
     assert (scalarise(_logs((0.3, 1000, 200), (0.042, 1000, 200))) > 0).all()
+
+
+def test_what_learnt_next_to_nothing_is_of_no_use_however_small():
+    """On a hard set of two classes twice the least error is more than chance gives."""
+    observed = _logs((0.25, 3000, 1500), (0.29, 2000, 900))
+    ends = _logs((0.305, 800, 300), (0.27, 2500, 1200), (0.24, 3000, 1500))
+    free, clear = (
+        Scalarisation.draw(observed, Budgets(), np.random.default_rng(0), chance) for chance in (None, 0.307)
+    )
+    assert (free(ends) < 0).all()
+    assert (clear(ends) < 0).tolist() == [False, True, True]
+    # Where chance is far off it changes nothing, and the user's own limit goes before it.
+    easy = _logs((0.02, 30000, 8000), (0.035, 2500, 900))
+    for budgets, seen in ((Budgets(), easy), (Budgets(error=0.35), observed)):
+        drawn = [Scalarisation.draw(seen, budgets, np.random.default_rng(0), chance) for chance in (None, 0.307)]
+        np.testing.assert_allclose(drawn[0].reference, drawn[1].reference, rtol=1e-12)
+    # While nothing is better than chance, whatever is gains.
+    begun = Scalarisation.draw(_logs((0.31, 3000, 1500), (0.32, 900, 400)), Budgets(), np.random.default_rng(0), 0.307)
+    assert begun(_logs((0.3, 3000, 1500))) < 0
+
+
+def test_the_limit_of_worth_stays_clear_of_chance():
+    seen = [Objectives(0.25, 3000, 1500), Objectives(0.3, 900, 400)]
+    assert worthwhile_error(seen, Budgets()) == 1.0
+    assert worthwhile_error(seen, Budgets(), 0.307) == pytest.approx((0.25 + 0.307) / 2)
+    assert worthwhile_error(seen, Budgets(error=0.3), 0.307) == 0.3
+    assert worthwhile_error([Objectives(0.02, 1, 1)], Budgets(), 0.9) == pytest.approx(0.08)
+    # The best seen is always worth going on from.
+    assert worthwhile_error([Objectives(0.4, 1, 1)], Budgets(), 0.307) == 0.4
 
 
 def test_inside_the_budgets_the_error_decides():

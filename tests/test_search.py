@@ -116,6 +116,7 @@ def test_a_resumed_run_names_the_command_that_began_it(tmp_path, monkeypatch):
     # make search asks for it where a folder is left of a start that was cut short.
     first = said(None, "--trials", "5", "--resume")
     assert first.command == f"python -m tfsparse.search --dataset digits --out {tmp_path / 'run'} --trials 5"
+    assert 0.85 < first.chance < 0.95
     again = said(first, "--trials", "9", "--resume")
     assert (again.trials, again.started, again.command) == (9, first.started, first.command)
 

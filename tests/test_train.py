@@ -14,7 +14,7 @@ from tfsparse.layers import group_scales, weight_layers
 from tfsparse.network import WEIGHTED, Infeasible, network_of
 from tfsparse.rewrite import compact, nonzero
 from tfsparse.rung import Rung
-from tfsparse.train import FULL_EVIDENCE, PHASES, _kl_share, train
+from tfsparse.train import PHASES, _kl_share, train
 from tfsparse_datasets import load
 
 WIDE = Candidate(
@@ -132,14 +132,14 @@ def test_a_short_training_on_hard_data_keeps_what_it_learnt(digits, pruning):
     network = network_of(WIDE, (8, 8, 1), 2)
     found = train(network, Training(pruning=pruning), *parts, rung=Rung(20_000), seed=0)
     assert found.val_accuracy > 0.8
-    assert 0.1 * network.weight_count < nonzero(found.weights) < network.weight_count
+    assert 0.1 * network.weight_count < nonzero(found.weights) <= network.weight_count
 
 
 def test_the_kl_counts_for_as_much_as_was_learnt():
     balanced, lopsided = np.arange(4000) % 2, (np.arange(4000) % 10 == 0).astype(int)
     # 100,000 images shown count as 2,500.
-    assert _kl_share(np.log(2) - 0.3, balanced, 100_000) == pytest.approx(0.3 * 2500 / FULL_EVIDENCE)
-    assert _kl_share(np.log(2) - 0.3, balanced, 1e9) == pytest.approx(0.3 * 4000 / FULL_EVIDENCE)
+    assert _kl_share(np.log(2) - 0.3, balanced, 100_000) == pytest.approx(0.5**1.5)
+    assert _kl_share(np.log(2) - 0.3, balanced, 1e9) == pytest.approx(0.8**1.5)
     # Always the commonest class: nothing was learnt, whatever its share.
     entropy = -(0.1 * np.log(0.1) + 0.9 * np.log(0.9))
     assert _kl_share(entropy, lopsided, 100_000) == pytest.approx(0.0, abs=1e-12)

@@ -29,7 +29,8 @@ class Acquisition:
 
     tried: candidates, the length of a fresh training that theirs was as good as, and their objectives (None where the
     trial failed: that says nothing of sizes, but that there is no accuracy to be had there). Two or more have some.
-    sized: candidates that were not trained, as their ram_model in bytes was too much.
+    sized: candidates that were not trained, as their ram_model in bytes was too much. chance: the error of a network
+    that learnt nothing, if known.
     """
 
     def __init__(
@@ -39,12 +40,13 @@ class Acquisition:
         tried: Sequence[tuple[Candidate, float, Objectives | None]],
         rng: np.random.Generator,
         sized: Sequence[tuple[Candidate, float]] = (),
+        chance: float | None = None,
     ):
         self.space = space
         succeeded = [one for one in tried if one[2] is not None]
         failed = [one for one in tried if one[2] is None and space.refusal(one[0]) is None]
         known = np.array([objectives.log for _, _, objectives in succeeded])
-        self.scalarise = Scalarisation.draw(known, budgets, rng)
+        self.scalarise = Scalarisation.draw(known, budgets, rng, chance)
         self._normal = rng.standard_normal((_DRAWS, len(OBJECTIVES)))
         seen, guessed = self._encode([one[:2] for one in succeeded])
         # Sizes are nearly known from the shapes, the error's trend a little: the surrogates learn what that leaves.

@@ -52,14 +52,21 @@ class Objectives:
 USELESS = 4.0
 
 
-def worthwhile_error(observed: Sequence[Objectives], budgets: Budgets) -> float:
+def clear_of_chance(error: float, least: float, chance: float | None) -> float:
+    """The error limit `error`, or, where that is lower, half-way from the `least` error seen to `chance`: the error of
+    always answering with the commonest class (None: not known). On a hard set of two classes a small multiple of the
+    least error lies beyond it, and the networks that learnt nothing are the smallest."""
+    return error if chance is None else min(error, (least + chance) / 2)
+
+
+def worthwhile_error(observed: Sequence[Objectives], budgets: Budgets, chance: float | None = None) -> float:
     """The error from which on a candidate gains nothing: the user's limit, if any candidate meets all budgets, and
-    otherwise a multiple of the least error seen, inside the budgets if any is inside."""
+    otherwise a multiple of the least error seen, inside the budgets if any is inside, but clear of `chance`."""
     inside = [one for one in observed if one.within(budgets)]
     if inside and budgets.error is not None:
         return budgets.error
-    inside = inside or observed
-    return USELESS * max(min(one.error for one in inside), ERROR_FLOOR)
+    least = max(min(one.error for one in inside or observed), ERROR_FLOOR)
+    return max(least, clear_of_chance(USELESS * least, least, chance))
 
 
 def front(objectives: list[Objectives], budgets: Budgets) -> list[int]:

@@ -81,6 +81,7 @@ class SparseOracle(keras_tuner.Oracle):
         seed: int,
         clock: Callable[[], float] = time.monotonic,
         first: Sequence[Candidate] = (),
+        chance: float | None = None,
     ):
         hyperparameters = keras_tuner.HyperParameters()
         space.declare(hyperparameters)
@@ -97,7 +98,7 @@ class SparseOracle(keras_tuner.Oracle):
         self.verbose = 0
         self.space = space
         self.goal = goal
-        self.proposer = Proposer(space, budgets, seed, first)
+        self.proposer = Proposer(space, budgets, seed, first, chance)
         # Keras Tuner's trial id -> what was proposed, and the trial's number in the run folder.
         self.proposals: dict[str, tuple[int, Proposal]] = {}
         self.observations: dict[str, Observation] = {}
@@ -193,7 +194,7 @@ class SparseOracle(keras_tuner.Oracle):
         succeeded = [one.objectives for one in self.observations.values() if one.objectives is not None]
         if not succeeded:
             return None
-        return Stopping.learn(worthwhile_error(succeeded, self.proposer.budgets), self._curves)
+        return Stopping.learn(worthwhile_error(succeeded, self.proposer.budgets, self.proposer.chance), self._curves)
 
     def restore(self, records: Sequence[Record]) -> None:
         """Take the records of a run that was stopped in, as if its trials had ended here."""

@@ -19,6 +19,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from tfsparse.acquisition import Acquisition
+from tfsparse.budgets import Budgets
 from tfsparse.candidate import Candidate
 from tfsparse.morphism import FAMILIES, TRAINING, neighbour
 from tfsparse.objectives import Objectives, front, worthwhile_error
@@ -114,14 +115,23 @@ class SpaceExhausted(Exception):
 
 
 class Proposer:
-    """Proposes candidates of a space, under its budgets, from what was observed so far."""
+    """Proposes candidates of a space, under its budgets, from what was observed so far. `chance`: the error of a
+    network that learnt nothing, if known."""
 
-    def __init__(self, space: DesignSpace, budgets, seed: int, first: Sequence[Candidate] = ()):
+    def __init__(
+        self,
+        space: DesignSpace,
+        budgets: Budgets,
+        seed: int,
+        first: Sequence[Candidate] = (),
+        chance: float | None = None,
+    ):
         self.space = space
         self.budgets = budgets
         self.seed = seed
         # Candidates that are known to be good, tried before all others.
         self.first = tuple(first)
+        self.chance = chance
 
     def propose(
         self,
@@ -153,7 +163,8 @@ class Proposer:
         if not pool:
             return Proposal(self._quasi_random(known, rng), stage.name, stage.rung)
         tried = [(one.candidate, one.worth, one.objectives) for one in observed]
-        return self._climb(pool, known, Acquisition(self.space, self.budgets, tried, rng, sized), rng)
+        acquisition = Acquisition(self.space, self.budgets, tried, rng, sized, self.chance)
+        return self._climb(pool, known, acquisition, rng)
 
     # The quasi-random start
 
@@ -212,7 +223,7 @@ class Proposer:
             offer(candidate)
         members = [succeeded[i] for i in front([one.objectives for one in succeeded], self.budgets)]
         # Of the front, too, only those are worth going on from whose error is near the least.
-        limit = worthwhile_error([one.objectives for one in succeeded], self.budgets)
+        limit = worthwhile_error([one.objectives for one in succeeded], self.budgets, self.chance)
         members = [one for one in members if one.objectives.error <= limit]
         for _ in range(stage.morphs):
             member = members[int(rng.integers(len(members)))]

@@ -158,6 +158,7 @@ class Settings:
     by_rows: bool = False  # models are fed their input row by row: nor can those of both ways
     images: int = RUNG_SAMPLES  # shown in a first stage's training whose `epochs` knob is 1
     start: tuple[Candidate, ...] = ()  # tried first
+    chance: float | None = None  # validation error of a network that learnt nothing
     format: int = FORMAT
 
     IDENTITY = ("dataset", "rule", "data_shape", "classes", "budgets", "seed", "board", "by_rows", "images", "start")

@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 
 from tfsparse.budgets import Budgets
-from tfsparse.objectives import OBJECTIVES
+from tfsparse.objectives import OBJECTIVES, clear_of_chance
 from tfsparse.pareto import non_dominated
 
 # Inside a budget less is worth something down to this share of it: below, only the other objectives count.
@@ -51,8 +51,10 @@ class Scalarisation:
     log_budgets: np.ndarray
 
     @classmethod
-    def draw(cls, observed: np.ndarray, budgets: Budgets, rng: np.random.Generator) -> Scalarisation:
-        """Random directions, over the log objectives [N, 3] observed so far."""
+    def draw(
+        cls, observed: np.ndarray, budgets: Budgets, rng: np.random.Generator, chance: float | None = None
+    ) -> Scalarisation:
+        """Random directions, over the log objectives [N, 3] observed so far. `chance`: see `clear_of_chance`."""
         limits = np.log([budgets.error or np.inf, budgets.flash or np.inf, budgets.ram or np.inf])
         inside = observed[(observed <= limits).all(axis=1)]
         points = inside if len(inside) else observed
@@ -66,7 +68,8 @@ class Scalarisation:
         # Of the errors only those near the best are worth anything, unless the user says which are: the tiniest nets
         # err most, and are no use.
         if budgets.error is None:
-            reference[0] = min(reference[0], low[0] + np.log(_OF_USE))
+            least = float(np.exp(low[0]))
+            reference[0] = min(reference[0], np.log(clear_of_chance(_OF_USE * least, least, chance)))
         if reference[0] > low[0]:
             span[0] = min(span[0], reference[0] - low[0])
         # Less error is always worth something; less than a size's budget is not.

@@ -255,6 +255,7 @@ def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings |
         board=_board(target or DEFAULT_TARGET, away=options.address is not None),
         by_rows=options.by_rows or (earlier is not None and earlier.by_rows),
         images=options.images or (earlier.images if earlier else RUNG_SAMPLES),
+        chance=dataset.chance,
     )
     if options.start:
         from tfsparse.start import start_candidates
@@ -482,7 +483,9 @@ def search(folder: RunFolder, workers: Workers, console, interrupts: Interrupts 
     settings = folder.settings
     seconds = None if settings.minutes is None else 60 * settings.minutes
     goal = Goal(settings.trials, seconds)
-    oracle = SparseOracle(_space(settings), settings.budgets, goal, settings.seed, first=settings.start)
+    oracle = SparseOracle(
+        _space(settings), settings.budgets, goal, settings.seed, first=settings.start, chance=settings.chance
+    )
     oracle.restore(folder.records)
     status = Status(folder, settings.trials, seconds, lambda: oracle.elapsed)
     hold = (interrupts or Interrupts()).held

@@ -61,6 +61,11 @@ class Dataset:
         return self.train.images.shape[1:]
 
     @property
+    def chance(self) -> float:
+        """The validation error of always answering with the class that is commonest in training."""
+        return float(np.mean(self.validation.labels != np.bincount(self.train.labels).argmax()))
+
+    @property
     def title(self) -> str:
         """The name with its rule, as `load` takes it back: `mnist:lt-half`."""
         return f"{self.name}:{self.rule}" if self.rule else self.name

@@ -15,6 +15,8 @@ def test_shapes_scale_and_sizes(digits):
     assert (len(digits.train), len(digits.validation), len(digits.test)) == (1198, 240, 359)
     values = np.unique(digits.train.images)
     assert values.min() == 0 and values.max() == 255 and len(values) == 17
+    commonest = np.bincount(digits.train.labels).argmax()
+    assert digits.chance == pytest.approx(1 - np.mean(digits.validation.labels == commonest))
     assert digits.title == "digits" and digits.rule is None and digits.class_names == tuple("0123456789")
 
 
