@@ -69,10 +69,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
     rings, and another third fed by rows."""
     found = Cases()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            choose, "kernel_of", lambda layer, name, _, arena: kernels.kernel_of(layer, name, "im2col", arena)
-        )
-        patch.setattr(kernels, "_SHORT_WINDOWS", 1 << 20)
+        patch.setattr(choose, "kernel_of", lambda layer, name, *_: kernels.kernel_of(layer, name, "im2col", 1 << 20))
         patch.setattr(schedule, "_WORTH_STREAMING", dict.fromkeys(("balanced", "speed"), -(1 << 20)))
         for seed in SEEDS:
             patch.setattr(schedule, "_WORTH_TABLES", -(1 << 20) if seed % 2 else 1 << 20)
@@ -118,9 +115,12 @@ def test_dense_weights_alone_are_worth_it(zeros: float) -> None:
     assert KERNEL not in build_program(random_model("digits", zeros), "x", "balanced").kernels.values()
 
 
-def test_small_networks_keep_their_flash() -> None:
-    """Other kernels run the depthwise layers: one more would be a quarter of the flash for some instructions."""
+def test_small_networks_keep_their_flash_and_ram() -> None:
+    """Other kernels run the depthwise layers: one more would be a quarter of the flash for some instructions. Fed by
+    rows a network might do without those, but its RAM counts."""
     assert KERNEL not in build_program(network_model("28x28x1"), "x", "speed").kernels.values()
+    fed = build_program(network_model("32x32x3, residual"), "x", "speed", by_rows=True)
+    assert KERNEL not in fed.kernels.values()
 
 
 def test_rows_over_rows_that_die_are_not_copied() -> None:

@@ -134,7 +134,7 @@ def build_program(
     counted = count(network)
     flow, plan = plan_network(network, optimize, by_rows)
     if small or flow.entries:
-        encoded, kernels = encode_network(flow.network, optimize, formats, small, plan.size)
+        encoded, kernels = encode_network(flow.network, optimize, formats, small)
     else:
         # Which kernels are best depends on how many rows they can make together, and that on which do so at all.
         some = [i for i, layer in enumerate(network.layers) if isinstance(layer, Convolution)]

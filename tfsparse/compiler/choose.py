@@ -67,7 +67,7 @@ def choose(
     small: bool = False,
     arena: int = 0,
 ) -> tuple[list[str], list[str]]:
-    """The format of each layer, and its kernel. small: kernels of little flash and stack. arena: its bytes, about."""
+    """The format of each layer, and its kernel. For `small` and `arena` see `encode_network`."""
     best, least, seen = ([], []), None, set()
     left_out = {"small"} if optimize == "speed" else {"small", "im2col"}
     for way in ("small",) if small else [way for way in WAYS if way not in left_out]:
@@ -134,7 +134,7 @@ def encode_network(
     """The tables of all layers that have some, and the kernels of those with weights, both by layer name.
 
     `formats`: what weights may be written as. `small`: kernels are to take little flash and stack. `arena`: its bytes,
-    about.
+    for speed with much of the stack; 0 where RAM is scarce.
     """
     layers = [layer for layer in network.layers if isinstance(layer, Weighted)]
     found = network_choices(layers, formats)

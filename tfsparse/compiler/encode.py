@@ -167,10 +167,10 @@ _CODINGS = {
 FORMATS = ("dense", *_CODINGS, "prefix")
 """What weights may be written as. All of them are lossless.
 
-dense: a byte each; packed: each in as many bits as the widest needs; bitmap: the non-zero ones in as many bits, and a
-bit for each weight; gaps: the non-zero ones, and a Rice code of the zeros between; clusters: indices into a codebook of
-the values that occur, with the places told in whichever of these ways is smallest; prefix: each in a code of the
-model's own that says frequent values in few bits.
+dense: a byte each, for one kernel with zeros between; packed: each in as many bits as the widest needs; bitmap: the
+non-zero ones in as many bits, and a bit for each weight; gaps: the non-zero ones, and a Rice code of the zeros between;
+clusters: indices into a codebook of the values that occur, with the places told in whichever of these ways is smallest;
+prefix: each in a code of the model's own that says frequent values in few bits.
 """
 
 

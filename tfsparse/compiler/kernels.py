@@ -57,7 +57,7 @@ CODE = {
 _ALL_STORED = ("dense", "packed", "prefix")  # formats that store zeros, too
 _SHORT_LIST = 64  # taps that any layer may unpack into a list, four bytes of stack each
 _LIST_SHARE = 32  # others one tap for as many bytes of input and output
-_SHORT_WINDOWS, _WINDOWS_SHARE = 256, 3  # bytes that any layer's windows may take; others that part of the arena
+_WINDOWS_SHARE = 3  # the part of the arena that windows on the stack may take
 
 
 def longest_list(layer: Convolution) -> int:
@@ -97,11 +97,11 @@ def _windows_fit(layer: Convolution, arena: int) -> bool:
     right = (w.out_width - 1) * w.stride_width - w.pad_left + w.kernel_width - w.in_width
     if w.pad_left > w.in_width or right * layer.in_channels + 3 > w.in_width * layer.in_channels:
         return False
-    return 32 * quads(layer) <= max(_SHORT_WINDOWS, arena // _WINDOWS_SHARE)
+    return 32 * quads(layer) <= arena // _WINDOWS_SHARE
 
 
 def kernel_of(layer: Weighted, format: str, way: str, arena: int = 0) -> str:
-    """Name of the C kernel that runs a layer; its header has the same. arena: its bytes, about."""
+    """Name of the C kernel that runs a layer; its header has the same. arena: bytes of it; 0 where RAM is scarce."""
     stored, small = format == "dense", way == "small"
     if not isinstance(layer, Convolution):
         return "tfs_dense" if not stored else "tfs_dense_small" if small else "tfs_dense_dot"

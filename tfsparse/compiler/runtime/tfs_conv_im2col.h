@@ -126,10 +126,8 @@ TFS_FAST static void tfs_window_of(const tfs_conv *l, const int8_t *in, int y, i
 TFS_FAST static void tfs_clear(tfs_quad *window, int rows, int quads, int begin, int end)
 {
     for (begin = begin < 0 ? 0 : begin; begin < end; begin++) {
-        int16_t *tap = &window[(begin >> 2) * TFS_PIXELS].tap[TFS_TAP_AT(begin)];
-        for (int ky = rows; ky > 0; ky--) {
-            *tap = 0;
-            tap += quads * (TFS_PIXELS * 4);
+        for (int at = begin >> 2; at < rows * quads; at += quads) {
+            window[at * TFS_PIXELS].tap[TFS_TAP_AT(begin)] = 0;
         }
     }
 }
