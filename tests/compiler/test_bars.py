@@ -1,4 +1,4 @@
-"""Bars of memory and size, on the emulated chip; and rows written over rows of the input that die with them."""
+"""Bars of memory, size and speed, on the emulated chip; and rows written over rows of the input that die with them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.kernels import layer_model, network_model
+from benchmarks.kernels import dense_quality, layer_model, network_model
+from benchmarks.runtimes import random_model
 from hil.measure import Measurer
 from support.reference import reference_bytes
 from support.run_c import CORTEX_M4, GCC, Core, Host, missing_cortex_m4, run_on
@@ -33,6 +34,21 @@ def test_ram_and_flash(name: str, tmp_path: Path) -> None:
         found = measurer.measure(path)
     assert found.bit_exact
     assert found.flash_model - found.payload <= 2_048
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["3x3, 1 to 8", "3x3, 3 to 16", "3x3, 6 to 6", "3x3, 8 to 8", "digits"])
+def test_instructions_of_dense_convolutions(name: str, tmp_path: Path) -> None:
+    """A layer takes at most 3.0 a multiply-accumulate, a network 1.2 times what kernels of CMSIS-NN's quality do."""
+    if reason := missing_cortex_m4():
+        pytest.skip(reason)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(random_model(name, 0.0) if name == "digits" else layer_model(name))
+    with Measurer(workdir=tmp_path, formats=("dense",), optimize="speed") as measurer:
+        found = measurer.measure(path)
+    assert found.bit_exact
+    most = 1.2 * dense_quality(path.read_bytes()) if name == "digits" else 3.0 * found.macs
+    assert found.instructions <= most
 
 
 @pytest.mark.parametrize("target", [GCC, CORTEX_M4], ids=lambda target: target.name)

@@ -131,7 +131,7 @@ def build_program(
         # Which kernels are best depends on how many rows they can make together, and that on which do so at all.
         some = [i for i, layer in enumerate(network.layers) if isinstance(layer, Convolution)]
         together = plan_together(flow, plan, optimize, some)
-        encoded, kernels = encode_network(together[0].network, optimize, formats, small)
+        encoded, kernels = encode_network(together[0].network, optimize, formats, small, plan.size)
         left = [i for i in some if kernels[network.layers[i].name] in ROWS_TOGETHER]
         flow, plan = together if left == some else plan_together(flow, plan, optimize, left)
     return Program(name, flow.network, encoded, flow, plan, optimize, counted, kernels)

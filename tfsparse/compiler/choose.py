@@ -5,7 +5,8 @@ of formats is tried at several prices of an instruction in bytes of flash, at wh
 the set. What wins is, by `optimize`,
 
 - "size": least flash, then fewest instructions;
-- "speed": fewest instructions, then least flash;
+- "speed": fewest instructions, then least flash; but copies of windows ("im2col") must save 2 % of the instructions for
+  each 1 % of flash that they add;
 - "balanced": least flash ** 4 * instructions: 10 % of flash are worth a third of the instructions.
 
 Flash is exact in the tables and measured in the code, instructions are estimated. No format puts constants into code:
@@ -16,6 +17,7 @@ that has one output of some ten weights (tests/compiler/test_choose.py measures 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 
 from tfsparse.compiler.encode import (
@@ -28,7 +30,7 @@ from tfsparse.compiler.encode import (
     encode_weighted,
     pad_streams,
 )
-from tfsparse.compiler.kernels import WAYS, code_size, instructions, kernel_of, stack_size
+from tfsparse.compiler.kernels import WAYS, code_size, instructions, kernel_of, padding, stack_size
 from tfsparse.compiler.layers import Network, Weighted
 
 _PRICES = (0.0, *(4.0**-n for n in range(12, -1, -1)))  # bytes of flash for an instruction
@@ -48,18 +50,30 @@ def _score(optimize: str, flash: float, instructions: float) -> tuple[float, ...
     return (flash, instructions) if optimize == "size" else (instructions, flash)
 
 
+def _copies_score(instructions: float, flash: float) -> float:
+    """The less the better, where copies of windows are weighed against none."""
+    return instructions * flash**2
+
+
 def choose(
     layers: Sequence[Weighted],
     found: Sequence[Choices],
     optimize: str,
     small: bool = False,
+    arena: int = 0,
 ) -> tuple[list[str], list[str]]:
-    """The format of each layer, and its kernel. small: kernels of little flash and stack."""
+    """The format of each layer, and its kernel. For `small` and `arena` see `encode_network`."""
     best, least, seen = ([], []), None, set()
-    for way in ("small",) if small else [way for way in WAYS if way != "small"]:
+    left_out = {"small"} if optimize == "speed" else {"small", "im2col"}
+    for way in ("small",) if small else [way for way in WAYS if way not in left_out]:
+        most = _copies_score(*least) if way == "im2col" else math.inf  # of the other ways, which come before
         kernels = [
-            {name: kernel_of(layer, name, way) for name in each.sizes}
+            {name: kernel_of(layer, name, way, arena) for name in each.sizes}
             for layer, each in zip(layers, found, strict=True)
+        ]
+        sizes = [
+            {name: each.sizes[name] + padding(layer, kernel) for name, kernel in own.items()}
+            for layer, each, own in zip(layers, found, kernels, strict=True)
         ]
         speed = [
             {name: instructions(layer, name, kernel) for name, kernel in own.items()}
@@ -70,19 +84,18 @@ def choose(
             if not all(options):
                 continue
             formats = [
-                min(own, key=lambda name, i=i: found[i].sizes[name] + price * speed[i][name])
-                for i, own in enumerate(options)
+                min(own, key=lambda name, i=i: sizes[i][name] + price * speed[i][name]) for i, own in enumerate(options)
             ]
             used = [own[name] for own, name in zip(kernels, formats, strict=True)]
             if (*used, *formats) in seen:
                 continue
             seen.add((*used, *formats))
-            flash = sum(each.sizes[name] for name, each in zip(formats, found, strict=True))
+            flash = sum(each[name] for name, each in zip(formats, sizes, strict=True))
             flash += code_size(layers, formats, used, found, small) + _LAYER * len(layers)
             if optimize == "balanced":
                 flash += stack_size(layers, used)
             score = _score(optimize, flash, sum(each[name] for name, each in zip(formats, speed, strict=True)))
-            if least is None or score < least:
+            if (least is None or score < least) and (way != "im2col" or _copies_score(*score) < most):
                 best, least = (formats, used), score
     return best
 
@@ -92,19 +105,21 @@ def encode_network(
     optimize: str,
     formats: Sequence[str] = FORMATS,
     small: bool = False,
+    arena: int = 0,
 ) -> tuple[dict[str, Encoded], dict[str, str]]:
     """The tables of all layers that have some, and the kernels of those with weights, both by layer name.
 
-    `formats`: what weights may be written as. `small`: kernels are to take little flash and stack.
+    `formats`: what weights may be written as. `small`: kernels are to take little flash and stack. `arena`: its bytes,
+    for speed with much of the stack; 0 where RAM is scarce.
     """
     layers = [layer for layer in network.layers if isinstance(layer, Weighted)]
     found = [choices(layer, formats) for layer in layers]
-    chosen, used = choose(layers, found, optimize, small)
+    chosen, used = choose(layers, found, optimize, small, arena)
 
     def encoded(bias_grows: bool) -> list[Encoded]:
         return [
-            encode_weighted(layer, name, each, bias_grows)
-            for layer, name, each in zip(layers, chosen, found, strict=True)
+            encode_weighted(layer, name, each, bias_grows, padded=kernel == "tfs_conv_im2col")
+            for layer, name, kernel, each in zip(layers, chosen, used, found, strict=True)
         ]
 
     weighted = encoded(False)

@@ -21,7 +21,7 @@ from tfsparse.compiler.flow import (
     tables_text,
 )
 from tfsparse.compiler.interface import functions_text, head, header_text
-from tfsparse.compiler.kernels import is_nine, longest_list
+from tfsparse.compiler.kernels import CHANNELS_TOGETHER, ROWS_TOGETHER, is_nine, longest_list, quads
 from tfsparse.compiler.layers import Add, Convolution, FullyConnected, Layer, Pool, Weighted
 from tfsparse.compiler.program import Program, comment
 from tfsparse.compiler.rows import LARGEST_BLOCK, channelwise
@@ -34,6 +34,7 @@ _REQUIRED = {
     "tfs_conv.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
     "tfs_conv_taps.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
     "tfs_conv_dense.h": ("tfs_dot.h", "tfs_nine.h", "tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
+    "tfs_conv_im2col.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
     "tfs_conv_small.h": ("tfs_window.h", "tfs_rows.h", "tfs_weights.h", "tfs_fixed.h"),
     "tfs_dense_small.h": ("tfs_weights.h", "tfs_fixed.h"),
     "tfs_dense.h": ("tfs_weights.h", "tfs_fixed.h"),
@@ -133,7 +134,7 @@ def conv_block(layer: Convolution) -> int:
 def _has_blocks(program: Program) -> bool:
     """Whether some kernel sums blocks of pixels."""
     kernels = {kernel_of(layer, program) for layer in program.network.layers if isinstance(layer, Convolution)}
-    return bool(kernels - {"tfs_conv_small", "tfs_conv_taps"})
+    return bool(kernels - {"tfs_conv_small", "tfs_conv_taps", "tfs_conv_im2col"})
 
 
 def _block(layer: Convolution, program: Program) -> str:
@@ -233,7 +234,7 @@ def _call(program: Program, i: int, layer: Layer) -> list[str]:
     kernel, arguments = kernel_of(layer, program), f"&{layer.name}, {inputs[0]}, {output}"
     if isinstance(layer, FullyConnected):
         return [f"{kernel}_run({arguments});"]
-    if kernel in ("tfs_conv_dense", "tfs_conv_taps"):
+    if kernel in ROWS_TOGETHER:
         if row:
             return [f"{kernel}_rows({arguments}, row, row + 1);"]
         if layer.together >= layer.window.out_height:
@@ -317,6 +318,19 @@ def _list_switches(program: Program) -> list[str]:
     ]
 
 
+def _im2col_switches(layers: Sequence[Convolution]) -> list[str]:
+    """Those of tfs_conv_im2col; its loop takes as many groups of taps at a time as divide those of all layers."""
+    if not layers:
+        return []
+    channels = max(min(CHANNELS_TOGETHER, len(layer.weights)) for layer in layers)
+    together = next(n for n in (3, 2, 1) if all(quads(layer) % n == 0 for layer in layers))
+    return [
+        f"TFS_IM2COL {max(map(quads, layers))}",
+        f"TFS_IM2COL_CHANNELS {channels}",
+        f"TFS_QUADS_TOGETHER {together}",
+    ]
+
+
 def _switches(program: Program) -> list[str]:
     """Macros that leave out of the runtime what this network does not need."""
     layers = program.network.layers
@@ -355,6 +369,7 @@ def _switches(program: Program) -> list[str]:
         switches += [f"TFS_CONV_BLOCK {max(map(conv_block, convolutions))}"] if _has_blocks(program) else []
         streams = [x for x in convolutions if kernel_of(x, program) == "tfs_conv"]
         switches += _stream_conv_switches(program, streams) + _list_switches(program)
+        switches += _im2col_switches([x for x in convolutions if kernel_of(x, program) == "tfs_conv_im2col"])
         switches += _columns_switch([*streams, *_lists(program).values()])
         switches.append(f"TFS_SIDE {'uint8_t' if max(map(_largest_side, convolutions)) < 256 else 'uint16_t'}")
     most = [layer.channels for layer in layers if isinstance(layer, Pool) and layer.kind == "max_pool"]

@@ -135,9 +135,9 @@ _CODINGS = {
 FORMATS = ("dense", *_CODINGS)
 """What weights may be written as. All of them are lossless.
 
-dense: a byte each; packed: each in as many bits as the widest needs; bitmap: the non-zero ones in as many bits, and a
-bit for each weight; gaps: the non-zero ones, and a Rice code of the zeros between; clusters: indices into a codebook of
-the values that occur, with the places told in whichever of these ways is smallest.
+dense: a byte each, for one kernel with zeros between; packed: each in as many bits as the widest needs; bitmap: the
+non-zero ones in as many bits, and a bit for each weight; gaps: the non-zero ones, and a Rice code of the zeros between;
+clusters: indices into a codebook of the values that occur, with the places told in whichever of these ways is smallest.
 """
 
 
@@ -176,15 +176,25 @@ def choices(layer: Weighted, formats: Sequence[str]) -> Choices:
     return Choices(codings, sizes)
 
 
-def encode_weighted(layer: Weighted, format: str, found: Choices, bias_grows: bool = False) -> Encoded:
-    """All tables of a layer."""
+def padded_rows(layer: Convolution) -> np.ndarray:
+    """The weights with zeros behind each row of the window, up to a multiple of four taps: [outputs, taps]."""
+    rows = layer.weights.reshape(len(layer.weights), layer.window.kernel_height, -1)
+    return np.pad(rows, ((0, 0), (0, 0), (0, -rows.shape[2] % 4))).reshape(len(rows), -1)
+
+
+def encode_weighted(
+    layer: Weighted, format: str, found: Choices, bias_grows: bool = False, padded: bool = False
+) -> Encoded:
+    """All tables of a layer. padded: stored weights of a convolution as `padded_rows` has them."""
     channels = channel_format(layer.bias, layer.multipliers, bias_grows, layer.mantissa_offset)
     outputs, taps = layer.weights.shape
     parts = [(channel_fields(layer.bias, layer.multipliers, channels), np.repeat(np.arange(outputs), 3))]
-    coding = found.codings.get(format)
+    coding, sizes = found.codings.get(format), found.sizes
     tables = []
     if coding is None:
-        tables.append(Table("weights", layer.weights.astype(np.int8).reshape(-1)))
+        weights = padded_rows(layer) if padded else layer.weights
+        tables.append(Table("weights", weights.astype(np.int8).reshape(-1)))
+        sizes = {**sizes, format: weights.size}
     else:
         fields, at = weight_fields(stream_order(layer), coding)
         parts.append((fields, at // taps))
@@ -192,7 +202,7 @@ def encode_weighted(layer: Weighted, format: str, found: Choices, bias_grows: bo
             tables.append(Table("codebook", np.array(coding.codebook, np.int8)))
     stream, reach = write(join(parts))
     tables.append(Table("stream", stream))
-    return Encoded(format, tuple(tables), channels, coding, found.sizes, reach)
+    return Encoded(format, tuple(tables), channels, coding, sizes, reach)
 
 
 def pad_streams(layers: Sequence[Encoded]) -> list[Encoded]:

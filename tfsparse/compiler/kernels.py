@@ -5,7 +5,8 @@ Several can run most layers; a network's are told by one of WAYS, for all its la
 - "small": little flash and stack;
 - "plain": weights in streams are read anew for each block of pixels, stored ones four at a time;
 - "lists": each channel's weights are unpacked into a list of taps, where that is not too long;
-- "mixed": lists as well, but stored weights of many input channels four at a time.
+- "mixed": lists as well, but stored weights of many input channels four at a time;
+- "im2col": the same, but plain convolutions with stored weights copy windows to the stack, if these are not too large.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ import numpy as np
 
 from tfsparse.compiler.encode import Choices
 from tfsparse.compiler.layers import Convolution, Weighted, Window
+from tfsparse.compiler.rows import channelwise
 
-WAYS = ("small", "plain", "mixed", "lists")
+WAYS = ("small", "plain", "mixed", "lists", "im2col")
 ROWS_TOGETHER = (
     "tfs_conv_dense",
     "tfs_conv_taps",
+    "tfs_conv_im2col",
 )  # kernels that can make several rows of a channel before the next one
+
+CHANNELS_TOGETHER = 16  # whose constants tfs_conv_im2col unpacks at a time
 
 # Bytes of machine code, gcc 12 at -Os for Cortex-M4; tests/compiler/test_choose.py measures them again.
 CODE = {
@@ -31,6 +36,7 @@ CODE = {
     "tfs_conv_taps": 1450,
     "tfs_conv_taps, streams": 170,
     "tfs_conv_taps, stored": 140,
+    "tfs_conv_im2col": 1300,
     "tfs_conv_small": 490,
     "tfs_dense_small": 140,
     "tfs_conv_dense": 320,
@@ -48,6 +54,7 @@ CODE = {
 }
 _SHORT_LIST = 64  # taps that any layer may unpack into a list, four bytes of stack each
 _LIST_SHARE = 32  # others one tap for as many bytes of input and output
+_WINDOWS_SHARE = 3  # the part of the arena that windows on the stack may take
 
 
 def longest_list(layer: Convolution) -> int:
@@ -68,20 +75,44 @@ def _list_fits(layer: Convolution) -> bool:
     return longest_list(layer) <= max(_SHORT_LIST, values // _LIST_SHARE)
 
 
-def kernel_of(layer: Weighted, format: str, way: str) -> str:
-    """Name of the C kernel that runs a layer; its header has the same."""
+def quads(layer: Convolution) -> int:
+    """Groups of four taps that tfs_conv_im2col makes of a window: each of its rows begins a new one."""
+    return layer.window.kernel_height * -(-layer.window.kernel_width * layer.run // 4)
+
+
+def padding(layer: Weighted, kernel: str) -> int:
+    """Bytes of zeros among stored weights that the kernel wants there."""
+    return 4 * quads(layer) * len(layer.weights) - layer.weights.size if kernel == "tfs_conv_im2col" else 0
+
+
+def _windows_fit(layer: Convolution, arena: int) -> bool:
+    """Whether tfs_conv_im2col can run the layer, and its four windows on the stack are small beside the arena."""
+    w = layer.window
+    if layer.run < layer.in_channels or w.dilation_width > 1 or channelwise(layer):
+        return False
+    # What it reads beyond the left or right edge must lie in the row of the map above or below.
+    right = (w.out_width - 1) * w.stride_width - w.pad_left + w.kernel_width - w.in_width
+    if w.pad_left > w.in_width or right * layer.in_channels + 3 > w.in_width * layer.in_channels:
+        return False
+    return 32 * quads(layer) <= arena // _WINDOWS_SHARE
+
+
+def kernel_of(layer: Weighted, format: str, way: str, arena: int = 0) -> str:
+    """Name of the C kernel that runs a layer; its header has the same. arena: bytes of it; 0 where RAM is scarce."""
     stored, small = format == "dense", way == "small"
     if not isinstance(layer, Convolution):
         return "tfs_dense" if not stored else "tfs_dense_small" if small else "tfs_dense_dot"
     if small:
         return "tfs_conv_small" if stored else "tfs_conv"
     plain = is_nine(layer) or 1 < layer.run == layer.in_channels
+    if way == "im2col" and stored and _windows_fit(layer, arena):
+        return "tfs_conv_im2col"
     other = "tfs_conv" if not stored else "tfs_conv_dense" if plain else "tfs_conv_small"
     if not _list_fits(layer):
         return other
     if way == "lists":
         return "tfs_conv_taps"
-    if way == "mixed":
+    if way in ("mixed", "im2col"):
         kernels = ("tfs_conv_taps", other)
         return min(kernels, key=lambda kernel: instructions(layer, format, kernel))
     return other
@@ -209,6 +240,16 @@ def _taps(layer: Convolution, format: str) -> float:
     return outputs * ((w.out_height - rows * parts) * row + parts * together)
 
 
+def _im2col(layer: Convolution) -> float:
+    """tfs_conv_im2col: four pixels at a time, side by side as far as a row of the map has four more."""
+    w, outputs, groups = layer.window, len(layer.weights), quads(layer)
+    blocks = -(-w.out_height * w.out_width // 4)
+    crossing = w.out_width % 4 / w.out_width  # of the blocks, whose pixels are copied one by one
+    copied = 100.0 + 28.0 * groups + crossing * (160.0 + 80.0 * w.kernel_height + 20.0 * groups)
+    rounds = -(-outputs // CHANNELS_TOGETHER) * copied + outputs * (46.0 + 14.0 * groups)
+    return blocks * rounds + -(-w.out_height // layer.together) * (55.0 * outputs + 150.0)
+
+
 def instructions(layer: Weighted, format: str, kernel: str) -> float:
     """About how many a layer takes in one inference on a Cortex-M4."""
     outputs, stored = len(layer.weights), layer.weights.size if format in ("dense", "packed") else layer.nnz
@@ -223,6 +264,8 @@ def instructions(layer: Weighted, format: str, kernel: str) -> float:
         return _nine(layer) if is_nine(layer) else _dots(layer)
     if kernel == "tfs_conv_taps":
         return _taps(layer, format)
+    if kernel == "tfs_conv_im2col":
+        return _im2col(layer)
     # A stream is read again for each block of pixels; much is done once for weights that lie side by side.
     places = _places(layer)
     return _fixed(layer) + stored * (6.5 * pixels + 55.0 * _blocks(layer)) + int(places.sum()) * 15.0 * _blocks(layer)

@@ -146,7 +146,7 @@ TFS_FAST static void tfs_unpack(const tfs_conv *l, tfs_channel *channel, const i
 static inline int8_t tfs_taps_output(int32_t sum, const tfs_output *to)
 {
 #if TFS_TWICE == 2
-    return tfs_finish_twice(sum, to);
+    return tfs_finish_twice(sum, sum >> 31, to);
 #else
     return tfs_finish(sum, to, 0);
 #endif
@@ -285,6 +285,13 @@ TFS_FAST static void tfs_taps(const tfs_pixels *TFS_RESTRICT of, const int8_t *x
     }
 }
 
+static inline void tfs_swap(int *a, int *b)
+{
+    const int old = *a;
+    *a = *b;
+    *b = old;
+}
+
 /* All pixels of `rows` rows of the output that have the same list. `group`: the input's channels that it sees. */
 static inline void tfs_taps_rows(const tfs_conv *l, const tfs_list *list, int32_t bias, tfs_pixels *of,
                                  const int8_t *group, int8_t *out, int rows, int out_step)
@@ -312,24 +319,19 @@ static inline void tfs_taps_rows(const tfs_conv *l, const tfs_list *list, int32_
         of->taps = list->taps + list->before[from];
         of->end = list->taps + list->before[to];
         of->first = bias * TFS_TWICE - (list->total[to] - list->total[from]) * l->w.input_zero;
+        of->step = step;
+        of->out_step = out_step;
+        of->next = next;
+        of->out_next = out_next;
+        of->count = count;
+        of->lines = rows;
         if (count < rows && count < 4) { /* down the map */
-            of->step = next;
-            of->out_step = out_next;
-            of->next = step;
-            of->out_next = out_step;
-            of->count = rows;
-            of->lines = count;
-        } else {
-            of->step = step;
-            of->out_step = out_step;
-            of->next = next;
-            of->out_next = out_next;
-            of->count = count;
-            of->lines = rows;
-            if (count * step == next && count * out_step == out_next) { /* all rows are one line */
-                of->count = count * rows;
-                of->lines = 1;
-            }
+            tfs_swap(&of->step, &of->next);
+            tfs_swap(&of->out_step, &of->out_next);
+            tfs_swap(&of->count, &of->lines);
+        } else if (count * step == next && count * out_step == out_next) { /* all rows are one line */
+            of->count = count * rows;
+            of->lines = 1;
         }
         if (of->taps == of->end) { /* no tap at all: one without weight */
             of->taps = &none;

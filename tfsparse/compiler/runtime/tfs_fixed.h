@@ -38,15 +38,24 @@
 
 #if defined(__ARM_FEATURE_DSP) && defined(__GNUC__) && !defined(__ARM_BIG_ENDIAN) && !defined(TFS_NO_DSP)
 #define TFS_DSP
+/* A function of three numbers that is one instruction. */
+#define TFS_INSTRUCTION(name) \
+    static inline int32_t tfs_##name(int32_t a, int32_t b, int32_t c) \
+    { \
+        int32_t result; \
+        __asm__(#name " %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(c)); \
+        return result; \
+    }
+TFS_INSTRUCTION(smlabb)
+TFS_INSTRUCTION(smlabt)
+TFS_INSTRUCTION(smmlar)
 #endif
 
 /* sum + x times the lower or the upper half of a pair of 16 bits; x is of 16 bits. */
 static inline int32_t tfs_add_lower(int32_t sum, int32_t x, int32_t pair)
 {
 #ifdef TFS_DSP
-    int32_t result;
-    __asm__("smlabb %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(pair), "r"(sum));
-    return result;
+    return tfs_smlabb(x, pair, sum);
 #else
     return sum + x * (int16_t)pair;
 #endif
@@ -55,9 +64,7 @@ static inline int32_t tfs_add_lower(int32_t sum, int32_t x, int32_t pair)
 static inline int32_t tfs_add_upper(int32_t sum, int32_t x, int32_t pair)
 {
 #ifdef TFS_DSP
-    int32_t result;
-    __asm__("smlabt %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(pair), "r"(sum));
-    return result;
+    return tfs_smlabt(x, pair, sum);
 #else
     return sum + x * (pair >> 16);
 #endif
@@ -73,9 +80,7 @@ static inline int32_t tfs_high_product(int32_t a, int32_t b)
 static inline int32_t tfs_add_half_product(int32_t c, int32_t a, int32_t b)
 {
 #ifdef TFS_DSP
-    int32_t result;
-    __asm__("smmlar %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(c));
-    return result;
+    return tfs_smmlar(a, b, c);
 #else
     return c + (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
 #endif

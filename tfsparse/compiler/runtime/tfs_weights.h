@@ -227,11 +227,11 @@ static inline int8_t tfs_finish(int32_t sum, const tfs_output *at, int once)
 }
 
 #ifdef TFS_RIGHT_SHIFTS
-/* The same of a convolution's sum that is given twice as large, in two instructions less. The product has the sum's sign
- * or is 0, when one less, before the shift, gives the same. */
-static inline int8_t tfs_finish_twice(int32_t twice, const tfs_output *at)
+/* The same of a convolution's sum that is given twice as large, in two instructions less. The product has the sum's
+ * sign or is 0, when one less, before the shift, gives the same. sign: -1 below 0, else 0. */
+TFS_INLINE int8_t tfs_finish_twice(int32_t twice, int32_t sign, const tfs_output *at)
 {
-    return tfs_within(tfs_add_half_product(at->offset + (twice >> 31), twice, at->multiplier) >> at->shift, at);
+    return tfs_within(tfs_add_half_product(at->offset + sign, twice, at->multiplier) >> at->shift, at);
 }
 #endif
 
