@@ -31,9 +31,9 @@ STRENGTHS = (0.5, 1.0, 0.0)
 STRENGTHS_ON_LEVELS = (1.0, 0.0)
 
 # Bits of a multiplier behind its leading one, and of a bias behind the output's step, tried in turn. The first are kept
-# with which the mean cross-entropy on validation grows by at most so much, in nats and as a share of what it was, as far
-# as these images tell (a standard error is allowed): each other way to round moves it by about as much, by chance. It
-# tells more of a few thousand images than how many of them are classified rightly.
+# with which the mean cross-entropy on validation grows by at most so much, in nats and as a share of what it was, as
+# far as these images tell (a standard error is allowed): each other way to round moves it by about as much, by chance.
+# It tells more of a few thousand images than how many of them are classified rightly.
 SHORT = ((4, 1), (5, 1), (6, 1), (7, 1), (8, 1), (None, 1))
 SHORTENING_LOSS = 0.001
 SHORTENING_SHARE = 0.001
