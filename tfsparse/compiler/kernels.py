@@ -275,5 +275,5 @@ def instructions(layer: Weighted, format: str, kernel: str) -> float:
         return _im2col(layer)
     # A stream is read again for each block of pixels; much is done once for weights that lie side by side.
     places = _places(layer)
-    tables = _blocks(layer) * (55.0 * stored + 15.0 * int(places.sum()))
+    tables = _blocks(layer) * (55.0 * layer.nnz + 24.0 * (stored - layer.nnz) + 15.0 * int(places.sum()))
     return _fixed(layer) + tables + 6.5 * pixels * layer.nnz
