@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -65,21 +66,30 @@ def test_biases_in_units(target: Host | Core, tmp_path: Path) -> None:
     """Of a model whose biases were rounded: the same unit in all layers, and where one layer's were not, their own."""
     if reason := target.missing():
         pytest.skip(reason)
-    alike = shorten(network("random"), 6, bias_fraction=1)
-    tflites = {"alike": alike, "own": with_odd_bias(alike)}
+    alike = shorten(network("random", size=40), 6, bias_fraction=1)
+    tflites = {"alike": alike, "own": with_odd_bias(alike), "none": with_biases(alike, lambda biases, _: 0 * biases)}
     models = [compile_model(tflite, tmp_path / name) for name, tflite in tflites.items()]
     texts = [(tmp_path / name / "model.c").read_text() for name in tflites]
-    assert ["#define TFS_BIAS_UNITS" in text for text in texts] == [True, True]
-    assert ["#define TFS_BIAS_UNIT(w)" in text for text in texts] == [True, False]
+    assert ["#define TFS_BIAS_UNITS" in text for text in texts] == [True, True, False]
+    assert ["#define TFS_BIAS_UNIT(w)" in text for text in texts] == [True, False, False]
     check(target, tmp_path / "run", tflites, models)
 
 
 def with_odd_bias(tflite: bytes) -> bytes:
-    """The same with 1 added to a bias of the first layer."""
+    """The same with 1 added to a bias of the first layer, and none in the second."""
+
+    def changed(biases: np.ndarray, layer: int) -> np.ndarray:
+        return biases + (np.arange(len(biases)) == 0) if layer == 0 else biases * (layer != 1)
+
+    return with_biases(tflite, changed)
+
+
+def with_biases(tflite: bytes, changed: Callable[[np.ndarray, int], np.ndarray]) -> bytes:
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(tflite))
     graph = model.subgraphs[0]
-    bias = model.buffers[graph.tensors[graph.operators[0].inputs[2]].buffer]
-    values = np.frombuffer(bytes(bias.data), np.int32).copy()
-    values[0] += 1
-    bias.data = np.frombuffer(values.tobytes(), np.uint8)
+    weighted = [operator for operator in graph.operators if len(operator.inputs) == 3]
+    for i, operator in enumerate(weighted):
+        bias = model.buffers[graph.tensors[operator.inputs[2]].buffer]
+        values = np.frombuffer(bytes(bias.data), np.int32)
+        bias.data = np.frombuffer(changed(values, i).astype(np.int32).tobytes(), np.uint8)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

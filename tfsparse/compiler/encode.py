@@ -26,7 +26,7 @@ from tfsparse.compiler.layers import Convolution, Layer, Weighted
 from tfsparse.compiler.narrow import mantissa_bits
 from tfsparse.compiler.prefix import PrefixCode, only_code, prefix_code
 
-_LEAST_UNIT = -99  # of a layer whose biases are zero; a field of a byte holds it
+_MOST_ZEROS = 30  # that a bias may end with beside what is stored: a shift by more is none in C
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,11 @@ def right_shifts(multipliers: Sequence[Multiplier]) -> np.ndarray:
 
 def unit_of(layer: Weighted) -> int:
     """The least `BiasForm.unit` of which all biases are whole multiples: few where `tfsparse.shorten` rounded them."""
-    channels = zip(layer.bias.tolist(), right_shifts(layer.multipliers).tolist(), strict=True)
-    return max((right + 1 - (bias & -bias).bit_length() for bias, right in channels if bias), default=_LEAST_UNIT)
+    right = right_shifts(layer.multipliers)
+    units = [
+        r + 1 - (bias & -bias).bit_length() for bias, r in zip(layer.bias.tolist(), right.tolist(), strict=True) if bias
+    ]
+    return max([*units, int(right.max()) - _MOST_ZEROS])
 
 
 def channel_fields(bias: np.ndarray, multipliers: Sequence[Multiplier], form: ChannelFormat) -> Fields:
