@@ -38,8 +38,8 @@ SHORT = ((4, 1), (5, 1), (6, 1), (7, 1), (8, 1), (None, 1))
 SHORTENING_LOSS = 0.001
 SHORTENING_SHARE = 0.001
 
-# Rescalings and multipliers are chosen by so many images: with more of them TFLite's reference kernels take longer than
-# many a training. What was chosen is judged by all.
+# Rescalings and multipliers are chosen by so many images in a search: with more of them TFLite's reference kernels take
+# longer than many a training. What was chosen is judged by all.
 CHOOSING_IMAGES = 2000
 
 
@@ -61,14 +61,15 @@ def to_int8(
     floats: float,
     *,
     weight_bits: int = FULL_BITS,
+    choosing_images: int | None = CHOOSING_IMAGES,
 ) -> Converted:
     """The int8 model that loses least against the float accuracy `floats` on images [N, H, W, C] in 0..1.
 
     Rescalings are tried in turn until one is within `TOLERATED_LOSS`; `calibration` (training images) sets the ranges.
-    Then its multipliers are made as short as they can be without a loss.
+    Then its multipliers are made as short as they can be without a loss. Both are chosen by so many images (None: all).
     Raises `UserError` where there is none, as of a network that answers all images alike.
     """
-    chosen = slice(None, None, -(-len(images) // CHOOSING_IMAGES))
+    chosen = slice(None, None, -(-len(images) // (choosing_images or len(images))))
     some, some_labels = images[chosen], labels[chosen]
     goal = (floats if len(some) == len(images) else _accuracy(network, weights, some, some_labels)) - TOLERATED_LOSS
     best, best_accuracy, refusal = b"", -1.0, None

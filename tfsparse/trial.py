@@ -15,7 +15,7 @@ from hil.build import TooBigError
 from hil.measure import Measurement, Measurer
 from tfsparse.candidate import Candidate
 from tfsparse.compiler import check_model
-from tfsparse.convert import CALIBRATION_IMAGES, to_int8, untrained_model
+from tfsparse.convert import CALIBRATION_IMAGES, CHOOSING_IMAGES, to_int8, untrained_model
 from tfsparse.errors import UserError
 from tfsparse.fit import TrainingDiverged
 from tfsparse.inherit import TrainedWeights
@@ -136,6 +136,7 @@ def evaluate(
         dataset.validation.labels,
         trained.val_accuracy,
         weight_bits=candidate.training.weight_bits,
+        choosing_images=None if rung.whole else CHOOSING_IMAGES,
     )
     clock.lap("convert")
 
