@@ -100,7 +100,7 @@ def check_model(tflite: bytes, by_rows: bool = False) -> None:
 
 
 def _checked(tflite: bytes, by_rows: bool) -> Network:
-    network = narrow(remove_dead(lower(read_model(tflite))))
+    network = remove_dead(lower(read_model(tflite)))
     if by_rows and not can_be_fed(network):
         raise UserError(
             "the model cannot be fed by rows: it needs one input map of 2 to 255 rows, one output, and branches that "
@@ -129,7 +129,7 @@ def build_program(
         raise UserError(f"there is no '{optimize}' to optimise for; use one of: {', '.join(OPTIMIZE)}")
     if not formats or not set(formats) <= set(FORMATS):
         raise UserError(f"no weights without a format, nor others than these: {', '.join(FORMATS)}")
-    network = _checked(tflite, by_rows)
+    network = narrow(_checked(tflite, by_rows))
     small = wants_small_kernels(optimize, by_rows)
     counted = count(network)
     flow, plan = plan_network(network, optimize, by_rows)
