@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,10 @@ import pytest
 
 from benchmarks.kernels import network_model
 from benchmarks.runtimes import random_model
-from support.reference import reference_bytes
-from support.run_c import CORTEX_M0, CORTEX_M4, GCC, TARGETS, Core, Host, run_on
+from support.cases import Cases
+from support.run_c import CORTEX_M0, CORTEX_M4, GCC, TARGETS, Core, Host
 from support.tflite_writer import Writer
-from tfsparse.compiler import CompiledModel, build_program, choose, compile_model, kernels, schedule
+from tfsparse.compiler import build_program, choose, compile_model, kernels, schedule
 from tfsparse.errors import UserError
 
 KERNEL = "tfs_conv_im2col"
@@ -53,16 +52,6 @@ def chain(rng: np.random.Generator) -> bytes:
     return model.bytes([x])
 
 
-@dataclass
-class Cases:
-    """Compiled models, inputs int8 [N, input_size] and the reference's outputs int8 [N, output_size], side by side."""
-
-    names: list[str] = field(default_factory=list)
-    models: list[CompiledModel] = field(default_factory=list)
-    inputs: list[np.ndarray] = field(default_factory=list)
-    expected: list[np.ndarray] = field(default_factory=list)
-
-
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
     """With the kernel wherever it can run, however much it takes; a third streamed, with rows that lie anywhere or in
@@ -85,26 +74,18 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
                 if not (model.directory / f"{KERNEL}.h").exists():
                     continue
                 inputs = np.random.default_rng(seed).integers(-128, 128, (2, model.input_size)).astype(np.int8)
-                found.names.append(f"seed {seed}, {optimize}, by rows: {by_rows}")
-                found.models.append(model)
-                found.inputs.append(inputs)
-                found.expected.append(reference_bytes(tflite, model, inputs))
+                found.add(f"seed {seed}, {optimize}, by rows: {by_rows}", tflite, model, inputs)
     return found
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_exact(cases: Cases, target: Host | Core, tmp_path: Path) -> None:
     """All on one host and one core; on the others, which differ in the code generator alone, every third."""
-    if reason := target.missing():
-        pytest.skip(reason)
     assert len(cases.models) >= 2 * len(SEEDS) and sum(model.row_size > 0 for model in cases.models) >= len(SEEDS) // 4
     assert sum(any(layer.streamed for layer in model.layers) for model in cases.models) >= len(SEEDS) // 2
     room = 6_000 if target is CORTEX_M0 else 1 << 20
     chosen = [i for i, model in enumerate(cases.models) if model.arena + model.output_size < room]
-    chosen = chosen if target in (GCC, CORTEX_M4) else chosen[::4]
-    found = run_on(target, [cases.models[i] for i in chosen], [cases.inputs[i] for i in chosen], tmp_path)
-    for i, outputs in zip(chosen, found, strict=True):
-        np.testing.assert_array_equal(outputs.reshape(2, -1), cases.expected[i], err_msg=cases.names[i])
+    cases.check(target, tmp_path, chosen if target in (GCC, CORTEX_M4) else chosen[::4])
 
 
 @pytest.mark.parametrize("zeros", [0.0, 0.9])

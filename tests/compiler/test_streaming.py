@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from support.reference import reference_bytes
-from support.run_c import CORTEX_M4, GCC, Core, Host, run_on
+from support.cases import Cases
+from support.run_c import CORTEX_M4, GCC, Core, Host
 from support.tflite_models import random_tflite
-from tfsparse.compiler import OPTIMIZE, CompiledModel, compile_model, schedule
+from tfsparse.compiler import OPTIMIZE, compile_model, schedule
 from tfsparse.errors import UserError
 
 SEEDS = range(14)
-
-
-@dataclass
-class Cases:
-    """Compiled models, inputs int8 [N, input_size] and the reference's outputs int8 [N, output_size], side by side."""
-
-    names: list[str] = field(default_factory=list)
-    models: list[CompiledModel] = field(default_factory=list)
-    inputs: list[np.ndarray] = field(default_factory=list)
-    expected: list[np.ndarray] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
@@ -48,20 +37,13 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
                     assert re.search("TFLite has no softmax|cannot be fed by rows", str(error)), f"{seed}: {error}"
                     continue
                 inputs = np.random.default_rng(seed).integers(-128, 128, (2, model.input_size)).astype(np.int8)
-                found.names.append(f"seed {seed}, {optimize}, by rows: {by_rows}")
-                found.models.append(model)
-                found.inputs.append(inputs)
-                found.expected.append(reference_bytes(tflite, model, inputs))
+                found.add(f"seed {seed}, {optimize}, by rows: {by_rows}", tflite, model, inputs)
     return found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", [GCC, CORTEX_M4], ids=lambda target: target.name)
 def test_streamed_networks(cases: Cases, target: Host | Core, tmp_path: Path) -> None:
-    if reason := target.missing():
-        pytest.skip(reason)
     assert sum(model.row_size > 0 for model in cases.models) >= len(SEEDS) // 3
     assert sum(any(layer.streamed for layer in model.layers) for model in cases.models) >= len(SEEDS) // 2
-    found = run_on(target, cases.models, cases.inputs, tmp_path)
-    for name, outputs, expected in zip(cases.names, found, cases.expected, strict=True):
-        np.testing.assert_array_equal(outputs.reshape(len(outputs), -1), expected, err_msg=name)
+    cases.check(target, tmp_path)
