@@ -107,9 +107,24 @@ def test_a_search_begins_with_candidates_that_may_well_meet_the_budgets():
     assert (space.likely_ram(known) <= 2048).all()
     # Among them are some whose layers one after the other would hold more: rows are streamed.
     assert any(space.network(one).memory_bound > 2048 for one in known)
-    # Where nothing is said all candidates are as good.
-    free = Proposer(SPACE, Budgets(), 0)
-    assert free._likely == free._spread
+
+
+def test_a_search_begins_with_the_half_that_may_be_expected_to_err_less():
+    for budgets in (Budgets(), Budgets(flash=4096, ram=2048)):
+        space = DesignSpace((28, 28, 1), 10, budgets)
+        proposer = Proposer(space, budgets, 0)
+        likely = proposer._likely
+        assert sorted(map(str, likely)) == sorted(map(str, proposer._spread))
+        flash, ram = np.exp(space.guesses(likely)[:, 1]), space.likely_ram(likely)
+        fits = (flash <= (budgets.flash or np.inf)) & (ram <= (budgets.ram or np.inf))
+        # All that fit, then the others; in both first those that err less than the median of those that fit.
+        assert not np.diff(fits.astype(int)).max(initial=0) > 0
+        errors = space.guesses(likely)[:, 0]
+        limit = np.median(errors[fits])
+        for some in (errors[fits] > limit, errors[~fits] > limit):
+            assert (np.diff(some.astype(int)) >= 0).all()
+    known = [Proposer(SPACE, Budgets(), 0)._quasi_random(set(), np.random.default_rng(0))]
+    assert SPACE.guesses(known)[0, 0] < np.median(SPACE.guesses(Proposer(SPACE, Budgets(), 0)._spread)[:, 0])
 
 
 def test_an_exhausted_space_says_so():

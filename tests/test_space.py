@@ -138,6 +138,24 @@ def test_the_prior_reaches_every_choice_and_leans_to_small_networks():
     assert len(counts) > 0.7 * len(candidates)
 
 
+def test_a_floats_prior_falls_from_its_mode_to_both_ends():
+    drawn = np.random.default_rng(0).random(20_000)
+    for name, low, mode, high in (("learning_rate", 1e-3, 0.02, 0.1), ("dropout", 0.0, 0.0, 0.5)):
+        parameter = GREY.parameter(f"training/{name}")
+        assert (parameter.low, parameter.mode, parameter.high) == (low, mode, high)
+        # Its quantiles rise from end to end, and the distribution is the triangle's.
+        values = [parameter.draw(u) for u in np.linspace(0, 1 - 1e-9, 201)]
+        assert values == sorted(values) and (values[0], values[-1]) == pytest.approx((low, high), rel=1e-2)
+        places = np.array([parameter.unit(parameter.draw(u)) for u in drawn])
+        peak = parameter.unit(mode)
+        assert np.mean(places) == pytest.approx((1 + peak) / 3, abs=0.01)
+        for width in (0.1, 0.3):
+            near = np.mean((places > peak - width * peak) & (places < peak + width * (1 - peak)))
+            assert near == pytest.approx(1 - (1 - width) ** 2, abs=0.02)
+    even = [GREY.parameter("training/epochs").unit(GREY.parameter("training/epochs").draw(u)) for u in (0.2, 0.5, 0.8)]
+    assert even == pytest.approx([0.2, 0.5, 0.8], abs=0.01)
+
+
 @quick
 @given(spaces, seeds)
 def test_the_encoding_tells_what_exists(space, seed):

@@ -186,6 +186,8 @@ class Proposer:
         yet be far too big, and would be trained for nothing. Of these, the half first that may be expected to err less:
         morphs shrink what is of use sooner than they make something of what is not."""
         limits = [np.inf if limit is None else np.log(limit) for limit in (self.budgets.flash, self.budgets.ram)]
+        if not self._spread:
+            return []
         guesses = self.space.guesses(self._spread)
         guesses[:, 2] = np.log(self.space.likely_ram(self._spread))
         fits = (guesses[:, 1:] <= limits).all(axis=1)
