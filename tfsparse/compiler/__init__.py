@@ -104,7 +104,7 @@ def _checked(tflite: bytes, by_rows: bool) -> Network:
     if by_rows and not can_be_fed(network):
         raise UserError(
             "the model cannot be fed by rows: it needs one input map of 2 to 255 rows, one output, and branches that "
-            "can all be joined in one order (shortcuts with a convolution and others without one cannot)"
+            "can be joined while each layer waits for one other"
         )
     return network
 

@@ -281,8 +281,9 @@ class _Simulation:
                 return False
         return True
 
-    def run(self, entries: list[FlowEntry], *, there: bool = False) -> bool:
-        """Run all rows in the C code's order; False where its single comparison is not enough for some layer.
+    def run(self, entries: list[FlowEntry], *, there: bool = False) -> int | None:
+        """Run all rows in the C code's order; the first layer for which its single comparison is not enough, None where
+        it is for all.
 
         `there`: every input is complete, whatever its height.
         """
@@ -295,7 +296,7 @@ class _Simulation:
                 row = counts[i + 1]
                 if row < e.rows and counts[e.source] >= min(e.in_rows, row * e.stride + e.first):
                     if not self.complete(i, row):
-                        return False
+                        return i
                     if self.works[i]:
                         self.run_row(i, row)
                     else:
@@ -305,7 +306,8 @@ class _Simulation:
             else:
                 count = next(feeds, None)
                 if count is None:
-                    return counts[1:] == [e.rows for e in entries]
+                    missing = (i for i, e in enumerate(entries) if counts[i + 1] < e.rows)
+                    return next(missing, None)
                 for value in self.inputs:
                     self.record(-1, value, self.size[value] * count // rows_in, {})
                 counts[0] = 1 << 16 if there else count
@@ -317,23 +319,32 @@ def _places(network: Network) -> dict[int, int]:
     return inputs | {layer.output: i + 1 for i, layer in enumerate(network.layers)}
 
 
-def _sources(network: Network, starts: list[int]) -> Iterator[list[int]]:
-    """Choices of the one input whose rows a layer waits for: the last made first, then others, one kind for all.
+def _streamed_run(
+    network: Network, streamed: frozenset[int], fed: bool, starts: Sequence[int], *, keep: bool, there: bool = False
+) -> tuple[_Simulation, list[FlowEntry]] | None:
+    """A run of all rows and the table that it followed; None where the C code's way to choose the next row does not
+    carry the network.
 
-    `starts[i]`: the first layer of the segment in which layer i is; what was made before is there.
+    A layer waits for the rows of one of its inputs: the last made, or, where others come later still (a shortcut that
+    has a convolution of its own overtakes the block beside it), the next before it. `starts[i]`: the first layer of the
+    segment in which layer i is; what was made before is there.
     """
     order = _places(network)
     inputs = [
-        [v for v in layer.inputs if order[v] > start] or list(layer.inputs)
+        sorted({v for v in layer.inputs if order[v] > start} or set(layer.inputs), key=lambda v: order[v], reverse=True)
         for layer, start in zip(network.layers, starts, strict=True)
     ]
-    yield [max(own, key=order.get) for own in inputs]
-    if any(len(set(own)) > 1 for own in inputs):
-        yield [min(own, key=order.get) for own in inputs]
-        yield [
-            (min if isinstance(layer, Concatenate) else max)(own, key=order.get)
-            for layer, own in zip(network.layers, inputs, strict=True)
-        ]
+    while True:
+        run = _Simulation(network, streamed, fed, keep=keep)
+        entries = [run.entry(i, own[0], starts[i]) for i, own in enumerate(inputs)]
+        if max(len(entries), *(max(e.rows, e.in_rows, e.first) for e in entries)) > _LARGEST_COUNT:
+            return None
+        stuck = run.run(entries, there=there)
+        if stuck is None:
+            return run, entries
+        if len(inputs[stuck]) == 1:
+            return None
+        del inputs[stuck][0]
 
 
 def row_layers(network: Network) -> frozenset[int]:
@@ -360,20 +371,12 @@ def simulate(
     if not streamed and not fed:
         return _flow(_run_whole(network), ())
     starts = [max((b for b in breaks if b <= i), default=0) for i in range(len(layers))]
-    for sources in _sources(network, starts):
-        run = _Simulation(network, streamed, fed)
-        entries = [run.entry(i, source, starts[i]) for i, source in enumerate(sources)]
-        if max(len(entries), *(max(e.rows, e.in_rows, e.first) for e in entries)) > _LARGEST_COUNT:
+    if most is not None:  # found out without the steps in half the time
+        probe = _streamed_run(network, streamed, fed, starts, keep=False)
+        if probe is None or probe[0].peak > most:
             return None
-        if most is not None:  # found out without the steps in half the time
-            probe = _Simulation(network, streamed, fed, keep=False)
-            if not probe.run(entries):
-                continue
-            if probe.peak > most:
-                return None
-        if run.run(entries):
-            return _flow(run, tuple(entries))
-    return None
+    found = _streamed_run(network, streamed, fed, starts, keep=True)
+    return found and _flow(found[0], tuple(found[1]))
 
 
 def _run_whole(network: Network, keep: bool = True) -> _Simulation:
@@ -409,14 +412,8 @@ def segment_peak(network: Network, start: int, end: int, fed: bool) -> int | Non
         network, layers=layers, inputs=borders(made & (read | later)), outputs=borders((made | inside) & later)
     )
     streamed, fed = row_layers(part), fed and start == 0
-    for sources in _sources(part, [0] * len(layers)):
-        run = _Simulation(part, streamed, fed, keep=False)
-        entries = [run.entry(i, source) for i, source in enumerate(sources)]
-        if max(len(entries), *(max(e.rows, e.in_rows, e.first) for e in entries)) > _LARGEST_COUNT:
-            return None
-        if run.run(entries, there=not fed):
-            return run.peak
-    return None
+    found = _streamed_run(part, streamed, fed, [0] * len(layers), keep=False, there=not fed)
+    return found and found[0].peak
 
 
 def _flow(run: _Simulation, entries: tuple[FlowEntry, ...]) -> Flow:
