@@ -377,7 +377,8 @@ def run(folder: RunFolder, dataset: Dataset, options: Options, workshop: Worksho
     if stopped:
         with suppress(UserError):
             _report(folder)
-        console.print(f"stopped after {len(folder.records)} trials, all kept; go on with:\n  {again}", markup=False)
+        kept = f"stopped after {len(folder.records)} trials, all kept; go on with:\n  {again}"
+        console.print(kept, markup=False, soft_wrap=True)
         return 130
     _summary(folder, options, console, again)
     return 0
