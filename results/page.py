@@ -137,7 +137,7 @@ def write(folder: Path = RESULTS) -> list[Path]:
     panels = [(section.title, section.marks(False), section.marks(True)) for section in parts if section.entries]
     if panels:
         paths.append(folder / PICTURE)
-        paths[-1].write_bytes(picture([panel for panel in panels if not panel[0].startswith("Digits")][:3] or panels))
+        paths[-1].write_bytes(picture([panel for panel in panels if not panel[0].startswith("Digits")] or panels))
     return paths
 
 
