@@ -192,7 +192,7 @@ class Proposer:
         guesses[:, 2] = np.log(self.space.likely_ram(self._spread))
         fits = (guesses[:, 1:] <= limits).all(axis=1)
         errs = guesses[:, 0] > np.median(guesses[fits, 0] if fits.any() else guesses[:, 0])
-        return [self._spread[i] for i in np.argsort(2 * ~fits + errs, kind="stable")]
+        return [self._spread[i] for i in np.lexsort((errs, ~fits))]
 
     def _quasi_random(self, known: Collection[Candidate], rng: np.random.Generator) -> Candidate:
         for candidate in self._likely:

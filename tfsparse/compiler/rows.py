@@ -306,8 +306,7 @@ class _Simulation:
             else:
                 count = next(feeds, None)
                 if count is None:
-                    missing = (i for i, e in enumerate(entries) if counts[i + 1] < e.rows)
-                    return next(missing, None)
+                    return next((i for i, e in enumerate(entries) if counts[i + 1] < e.rows), None)
                 for value in self.inputs:
                     self.record(-1, value, self.size[value] * count // rows_in, {})
                 counts[0] = 1 << 16 if there else count
@@ -371,12 +370,15 @@ def simulate(
     if not streamed and not fed:
         return _flow(_run_whole(network), ())
     starts = [max((b for b in breaks if b <= i), default=0) for i in range(len(layers))]
-    if most is not None:  # found out without the steps in half the time
-        probe = _streamed_run(network, streamed, fed, starts, keep=False)
-        if probe is None or probe[0].peak > most:
-            return None
-    found = _streamed_run(network, streamed, fed, starts, keep=True)
-    return found and _flow(found[0], tuple(found[1]))
+    # Too much memory is found out without the steps in half the time.
+    found = _streamed_run(network, streamed, fed, starts, keep=most is None)
+    if found is None or (most is not None and found[0].peak > most):
+        return None
+    run, entries = found
+    if most is not None:
+        run = _Simulation(network, streamed, fed)
+        run.run(entries)
+    return _flow(run, tuple(entries))
 
 
 def _run_whole(network: Network, keep: bool = True) -> _Simulation:
