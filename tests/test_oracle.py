@@ -258,6 +258,24 @@ def test_minutes_end_a_search():
     assert stages == ["explore"] * 4 + ["exploit"] * 4 + ["refine"] * 2
 
 
+def test_minutes_count_once_where_trials_ran_side_by_side(tmp_path):
+    """Sixty trials of a minute by four workers are a quarter of an hour; folders of one worker do not say so."""
+    record = _run(tmp_path / "run", trials=1).records[0]
+    side_by_side = [replace(record, trial=i, seconds={"train": 60.0}, elapsed=60.0 * (i // 4 + 1)) for i in range(60)]
+    told = {"with": side_by_side, "without": [replace(one, elapsed=None) for one in side_by_side]}
+    found = {}
+    for name, records in told.items():
+        oracle = SparseOracle(SPACE, Budgets(), Goal(seconds=7200.0), 0, clock=lambda: 5.0)
+        oracle.restore(records)
+        found[name] = oracle.elapsed
+    assert found == {"with": 900.0, "without": 3600.0}
+
+
+def test_a_trial_s_record_says_when_it_ended(tmp_path):
+    elapsed = [record.elapsed for record in _run(tmp_path / "run", trials=4).records]
+    assert elapsed == sorted(elapsed) and elapsed[0] > 0
+
+
 def test_metrics_are_numbers():
     from tfsparse.objectives import Objectives
 

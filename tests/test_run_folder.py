@@ -1,6 +1,8 @@
 """The run folder: round trips, torn lines, survivors, and what users get told."""
 
 import json
+import resource
+import signal
 from dataclasses import replace
 
 import pytest
@@ -9,7 +11,7 @@ from support.stand_in import SPACE, evaluate, settings
 from tfsparse.budgets import Budgets
 from tfsparse.candidate import Block, Candidate, Layer
 from tfsparse.errors import UserError
-from tfsparse.run_folder import COMPLETED, FAILED, FORMAT, INFEASIBLE, Record, RunFolder
+from tfsparse.run_folder import COMPLETED, FAILED, FORMAT, INFEASIBLE, Record, RunFolder, locked
 
 DESIGN_KEYS = {
     "trial", "status", "stage", "parent", "seed", "val_accuracy", "test_accuracy", "nnz", "model_size_counted",
@@ -137,7 +139,10 @@ def test_a_creation_that_was_cut_short_is_begun_anew(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "trials.jsonl").touch()
     assert not RunFolder.exists(tmp_path / "run")
+    # Half of settings.json lies beside its place.
+    (tmp_path / "run" / ".settings.json.new").write_text('{"dataset": "dig')
     RunFolder.create(tmp_path / "run", settings())
+    assert RunFolder.open(tmp_path / "run").settings == settings()
 
 
 def test_another_version_says_so(folder):
@@ -150,9 +155,11 @@ def test_another_version_says_so(folder):
     path.write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         RunFolder.open(folder.path)
-    path.write_text(json.dumps({"format": FORMAT}))
-    with pytest.raises(UserError, match="damaged"):
-        RunFolder.open(folder.path)
+    start = [{**_record(0, 4)[0].candidate.to_json(), "wider": True}]
+    for damaged in ({"format": FORMAT}, {**data, "start": start}, {**data, "start": ["none"]}):
+        path.write_text(json.dumps(damaged))
+        with pytest.raises(UserError, match="damaged"):
+            RunFolder.open(folder.path)
 
 
 def test_a_missing_trials_file_says_so(folder):
@@ -175,3 +182,53 @@ def test_a_full_disk_loses_nothing(folder):
     assert (folder.path / "trials.jsonl").read_bytes() == kept
     folder.append(*_record(1, 6))
     assert len(RunFolder.open(folder.path).records) == 2
+
+
+def test_a_line_for_which_half_the_room_is_left_leaves_nothing(folder):
+    """A limit to files' sizes stands for the disk's end: a part of the line is written, as on a disk that fills up."""
+    folder.append(*_record(0, 4))
+    path = folder.path / "trials.jsonl"
+    kept = path.read_bytes()
+    failed = Record(1, FAILED, "explore", 1, SPACE.smallest, reason="went wrong " * 2000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) + 4000, before[1]))
+    try:
+        with pytest.raises(UserError, match="free some space"):
+            folder.append(failed)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == kept
+    folder.append(failed)
+    assert len(RunFolder.open(folder.path).records) == 2
+
+
+def test_two_searches_cannot_hold_a_folder(folder):
+    with locked(folder.path), pytest.raises(UserError, match="another search is running"), locked(folder.path):
+        pass
+    with locked(folder.path):
+        pass
+
+
+def _sized(trial: int, accuracy: float, flash: int) -> tuple[Record, bytes]:
+    record, tflite = _record(trial, 4, accuracy)
+    return replace(record, figures={**record.figures, "flash_model": flash}), tflite
+
+
+def test_a_polished_model_takes_its_place_only_where_none_is_lost(folder):
+    folder.append(*_sized(0, 0.90, 5000))
+    folder.append(*_sized(1, 0.88, 5010))  # dominated: its model is not kept
+    folder.append(*_sized(2, 0.91, 5020))
+    first = folder.survivors[-1]
+    assert first.trial == 0
+
+    def polished(accuracy, flash):
+        return replace(first, val_accuracy=accuracy, figures={**first.figures, "flash_model": flash})
+
+    assert folder.could_replace(polished(0.905, 5000))
+    assert folder.could_replace(polished(0.92, 5004))  # the better one's model goes, as it should
+    # Trial 1 would come back, of which no model is left.
+    assert not folder.could_replace(polished(0.905, 5015))
+    # Trial 2 is better in both.
+    assert not folder.could_replace(polished(0.905, 5030))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from tfsparse.budgets import Budgets
 from tfsparse.candidate import FULL_BITS
 from tfsparse.errors import UserError
 from tfsparse.run_folder import COMPLETED, RunFolder
-from tfsparse.search import Options, _check_budgets, _settings, main
+from tfsparse.search import Options, _again, _check_budgets, _dataset, _settings, main
 from tfsparse_datasets import load
 
 
@@ -47,7 +48,7 @@ def test_an_error_is_one_sentence_and_exit_code_two(tmp_path):
     ("arguments", "sentence"),
     [
         (["--trials", "-3"], "give at least 1"),
-        (["--minutes", "0"], "give more than 0"),
+        (["--minutes", "0"], "give a number above 0"),
         (["--workers", "0"], "give at least 1"),
         (["--polish", "-1"], "give 0 or more"),
         (["--final-seeds", "0"], "give at least 1"),
@@ -58,6 +59,10 @@ def test_an_error_is_one_sentence_and_exit_code_two(tmp_path):
         # The limits are those of the board that is named.
         (["--target", "stm32vldiscovery@emulator", "--size", "120x120"], "the chip has 8192"),
         (["--size", "big"], "such as 32x32"),
+        (["--size", "²x3"], "such as 32x32"),
+        (["--minutes", "inf"], "above 0"),
+        (["--minutes", "nan"], "above 0"),
+        (["--budget-ram", "9" * 400], "such as 2048"),
         (["--budget-ram", "lots"], "such as 2048"),
         (["--budget-flash", "-5"], "such as 2048"),
         (["--min-accuracy", "120%"], "such as 0.985"),
@@ -96,7 +101,7 @@ def test_an_existing_run_needs_resume(tmp_path):
         ({}, ["--budget-ram", "4k"], "budgets"),
         ({}, ["--min-accuracy", "0.9"], "budgets"),
         ({}, ["--rule", "lt-half"], "rule|classes"),
-        ({"data_shape": (9, 9, 1)}, [], "data_shape"),
+        ({"data_shape": (9, 9, 1)}, ["--size", "10x10"], "data_shape"),
         ({}, ["--by-rows"], "by_rows"),
     ],
 )
@@ -119,6 +124,23 @@ def test_a_resumed_run_names_the_command_that_began_it(tmp_path, monkeypatch):
     assert 0.85 < first.chance < 0.95
     again = said(first, "--trials", "9", "--resume")
     assert (again.trials, again.started, again.command) == (9, first.started, first.command)
+
+
+def test_what_is_left_out_of_a_resume_is_as_before(tmp_path):
+    arguments = _digits(tmp_path / "run", "--size", "12x10", "--seed", "3")
+    begun = _settings(Options.parse(arguments), *_dataset(Options.parse(arguments), None), None)
+    assert begun.data_shape == (12, 10, 1)
+    again = Options.parse(_digits(tmp_path / "run", "--resume"))
+    dataset, seed = _dataset(again, begun)
+    assert (tuple(dataset.shape), seed) == ((12, 10, 1), 3)
+    assert _settings(again, dataset, seed, begun).data_shape == (12, 10, 1)
+
+
+def test_the_command_to_go_on_names_what_the_folder_does_not_keep(tmp_path):
+    told = ["--size", "12x10", "--workers", "2", "--address", "auto", "--final-seeds", "1", "--polish", "0"]
+    again = shlex.split(_again(Options.parse(_digits(tmp_path / "run", *told))))
+    assert again[:3] == ["python", "-m", "tfsparse.search"]
+    assert again[3:] == [*_digits(tmp_path / "run"), "--resume", *told]
 
 
 def test_a_budget_below_the_image_s_size_needs_feeding_by_rows():

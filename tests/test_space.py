@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfsparse.budgets import Budgets, parse_accuracy, parse_bytes
-from tfsparse.candidate import MAX_BLOCKS, Block, Candidate, Layer, Training
+from tfsparse.candidate import HEADS, MAX_BLOCKS, Block, Candidate, Layer, Training
 from tfsparse.errors import UserError
 from tfsparse.morphism import FAMILIES, neighbour
 from tfsparse.space import DesignSpace
@@ -268,6 +268,9 @@ def test_fed_by_rows_an_image_need_not_fit_the_budget():
     assert any("RAM" in (fed.refusal(candidate) or "") for candidate in coloured)
     assert fed.least.ram < 100 < whole.least.ram
     assert fed.refusal(fed.smallest) is None
+    assert sorted(candidate.head for candidate in fed.smallest_by_head) == sorted(HEADS)
+    least = [fed.network(candidate).least_memory(True) for candidate in fed.smallest_by_head]
+    assert least == sorted(least) and least[0] == fed.least.ram
 
 
 @pytest.mark.slow

@@ -43,6 +43,9 @@ def test_files_and_run_folders_each_candidate_once(tmp_path):
     assert start_candidates([tmp_path / "run", files[0]], SPACE) == (*survivors, SMALL)
     tight = DesignSpace(SPACE.input_shape, SPACE.classes, Budgets(ram=SPACE.least.ram + 20))
     assert start_candidates([tmp_path / "run"], tight) == tuple(one for one in survivors if not tight.refusal(one))
+    said = []
+    assert start_candidates([tmp_path / "run"], DesignSpace((12, 12, 1), 10, Budgets(ram=1)), said.append) == ()
+    assert len(said) == 1 and f"none of its {len(survivors)} survivors" in said[0]
 
 
 def test_what_cannot_be_tried_is_said(tmp_path):

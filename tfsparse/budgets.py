@@ -10,6 +10,7 @@ from tfsparse.errors import UserError
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([km])i?b?|b|bytes)?", re.IGNORECASE)
 _UNITS = {None: 1, "k": 1024, "m": 1024**2}
+_LARGEST = 2**40  # bytes, beyond any chip
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def parse_accuracy(text: str) -> float:
 def parse_bytes(text: str) -> int:
     """2048 for "2048", "2048B", "2k", "2KB", "2kB" or "2 KiB" (as embedded engineers count: a kB is 1024 bytes)."""
     match = _SIZE.fullmatch(text.strip())
-    size = 0 if match is None else int(float(match[1]) * _UNITS[match[2] and match[2].lower()])
-    if size < 1:
+    size = 0.0 if match is None else float(match[1]) * _UNITS[match[2] and match[2].lower()]
+    if not 1 <= size < _LARGEST:
         raise UserError(f"{text!r} is not a size: give bytes or kilobytes, such as 2048, 2k or 2KB")
-    return size
+    return int(size)

@@ -220,7 +220,7 @@ def duration(seconds: float) -> str:
 
 def survivors_table(records: list[Record], folder: RunFolder) -> Table:
     """The survivors, the least error first."""
-    table = Table(title=f"{len(records)} survivors")
+    table = Table(title="1 survivor" if len(records) == 1 else f"{len(records)} survivors")
     for column, justify in (
         ("name", "left"),
         ("error", "right"),

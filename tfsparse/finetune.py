@@ -8,15 +8,19 @@ another Keras than everything else here (`qat`).
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from hil.build import TooBigError
 from hil.measure import Measurer
 from tfsparse.attempts import GIVEN_UP, MOST, Attempts
 from tfsparse.augment import augmentation_of
@@ -52,9 +56,14 @@ class Polisher:
     def __enter__(self) -> Polisher:
         spawn = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(1, spawn, initializer=child_importing, initargs=("tfsparse.qat",))
+        self._process = self._pool.submit(os.getpid)
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, kind, *exception) -> None:
+        if kind is not None and self._process.done() and self._process.exception() is None:
+            # Nobody waits for what it does now, and it does not heed Ctrl-C.
+            with suppress(ProcessLookupError):
+                os.kill(self._process.result(), signal.SIGKILL)
         self._pool.shutdown(cancel_futures=True)
 
     def polish(self, weights: TrainedWeights, dataset: Dataset, *, seed: int, images: int = IMAGES) -> Converted:
@@ -105,12 +114,18 @@ def compacted(weights: TrainedWeights) -> tuple[Network, dict[str, OpWeights]]:
 
 
 def polish_survivors(
-    folder: RunFolder, dataset: Dataset, measurer: Measurer, most: int, say: Callable[[str], None]
+    folder: RunFolder,
+    dataset: Dataset,
+    measurer: Measurer,
+    most: int,
+    say: Callable[[str], None],
+    hold: Callable[[], AbstractContextManager] = nullcontext,
 ) -> None:
     """Polish the survivors with the least errors, at most so many, that it was not tried on yet.
 
-    A model whose int8 accuracy on the validation part is better afterwards, and that is still inside the budgets, takes
-    the survivor's place; each one's gain is in its record, on disk before the next begins.
+    A model whose int8 accuracy on the validation part is better afterwards, and that survives still (its bytes may have
+    grown), takes the survivor's place; each one's gain is in its record, on disk before the next begins. What is put
+    there is written within `hold()`, which keeps interrupts off.
     """
     # A polish would take weights off the few levels that they were trained on, and they would take more bytes.
     ours = [one for one in folder.survivors[:most] if one.candidate.training.weight_bits == FULL_BITS]
@@ -129,18 +144,23 @@ def polish_survivors(
                     polished = polisher.polish(weights, dataset, seed=record.seed)
                     gain = round(polished.accuracy - record.val_accuracy, 6)
                     better = _measured(record, polished, dataset, measurer) if gain > 0 else None
-            except (FinetuneFailed, UserError) as error:
+            except (FinetuneFailed, TooBigError) as error:
                 say(f"{record.name}: no polish, {error}")
-                folder.amend([replace(record, polish=0.0)])
+                with hold():
+                    folder.amend([replace(record, polish=0.0)])
                 continue
-            if better is None or better.objectives.within(folder.settings.budgets) < record.objectives.within(
-                folder.settings.budgets
-            ):
+            except UserError as error:
+                # A target that does not answer, say: another time it may.
+                say(f"{record.name}: not polished now, {error}")
+                continue
+            if better is None or not folder.could_replace(better):
                 say(f"{record.name}: polish does not help ({100 * gain:+.2f} points on validation)")
-                folder.amend([replace(record, polish=min(gain, 0.0))])
+                with hold():
+                    folder.amend([replace(record, polish=min(gain, 0.0))])
             else:
                 say(f"{record.name}: polish gains {100 * gain:.2f} points on validation")
-                folder.replace_model(replace(better, polish=gain, test_accuracy=None), polished.tflite)
+                with hold():
+                    folder.replace_model(replace(better, polish=gain, test_accuracy=None), polished.tflite)
 
 
 def _measured(record: Record, polished: Converted, dataset: Dataset, measurer: Measurer) -> Record | None:

@@ -65,7 +65,7 @@ def _other(space: DesignSpace, name: str, value, rng: np.random.Generator):
 
 
 def _near(parameter: Parameter, value: float, rng: np.random.Generator) -> int | float:
-    """A number some way up or down the parameter's own scale, inside its range and not the same."""
+    """A number some way up or down the parameter's own scale, inside its range; an int is never the same."""
     span = np.log(parameter.high / parameter.low) if parameter.log else parameter.high - parameter.low
     step = span * rng.normal(0.0, 0.15)
     moved = value * np.exp(step) if parameter.log else value + step

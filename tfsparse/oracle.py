@@ -223,7 +223,10 @@ class SparseOracle(keras_tuner.Oracle):
             else:
                 self.observations[trial_id] = _observation(record)
                 self._see_curve(record)
-            self._seconds_before += sum(record.seconds.values())
+            if record.elapsed is None:  # a folder of before it was written down, by one worker
+                self._seconds_before += sum(record.seconds.values())
+            else:
+                self._seconds_before = max(self._seconds_before, record.elapsed)
 
     def get_state(self) -> dict[str, Any]:
         """All that the oracle knows, as JSON values; Keras Tuner's own state leaves the trials out, this does not."""
@@ -363,7 +366,8 @@ class SparseTuner(base_tuner.BaseTuner):
     def _finish(self, trial: kt_trial.Trial, outcome: Outcome) -> None:
         """Put a trial on disk, then tell everybody."""
         record = outcome.record
-        record = replace(record, seconds={"propose": self._proposing.pop(record.trial), **record.seconds})
+        seconds = {"propose": self._proposing.pop(record.trial), **record.seconds}
+        record = replace(record, seconds=seconds, elapsed=round(self.oracle.elapsed, 3))
         record = self._write(record, outcome.tflite, outcome.weights)
         self.oracle.learn(trial.trial_id, record)
         self._ended(record)

@@ -1,7 +1,8 @@
 """Float-exact rewrites of a trained network: what is dead goes, and channels are rescaled so that int8 loses little.
 
 Each function takes a network with its weights and gives one that computes the same function of the image (up to the
-rounding of floats). Batch normalisation is folded before (`train.extract`), so an op is weights, bias and activation.
+rounding of floats). Batch normalisation is folded before (`build.folded_weights`), so an op is weights, bias and
+activation.
 
 The rewrites reason about channels, not layers. A channel keeps its identity through pooling, concatenation and
 flattening, and an addition ties its operands' channels together: what is done to one must be done to all. `_channels`

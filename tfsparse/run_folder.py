@@ -8,17 +8,20 @@
     weights/NAME.npz       what children of survivors inherit, and what survivors themselves inherited
     attempts.json          there while a trial runs: which one, and how often it was begun (attempts.py)
 
-A killed process can leave the last line torn; it is dropped when the folder is opened, whole lines never. All other
-files are written beside their place and moved there, so that a reader sees the old or the new one.
+A killed process can leave the last line torn; it is dropped when the folder is opened, whole lines never. Files whose
+half would be believed are written beside their place and moved there, so that a reader sees the old or the new one.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import shutil
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -61,12 +64,13 @@ FIGURES = (
 class Record:
     """One trial, as trials.jsonl keeps it.
 
-    `status` is completed, failed (it crashed, diverged or could not be measured), stopped (its training was hopeless)
-    or infeasible (turned away, nothing was trained; its `ram_model` is there if that was why); `reason` says why in the
-    last three. `parent` is the trial whose morph this is, `morph` the change, `inherited` whether it began with the
-    parent's weights. `rung` is the length of the training in units of the first stage's, `curve` the validation
-    accuracy after fractions of it. `polish` is what quantisation-aware polish did for a survivor's validation accuracy,
-    None where it was not tried; where it is not above zero the model is as it was. `figures` holds the words of a
+    `status` is completed, failed (it crashed, diverged or could not be measured), stopped (its training was
+    hopeless) or infeasible (turned away, before its training if that could be known; its `ram_model` is there if
+    that was why); `reason` says why in the last three. `parent` is the trial whose morph this is, `morph` the
+    change, `inherited` whether it began with the parent's weights. `rung` is the length of the training in units of
+    the first stage's, `curve` the validation accuracy after fractions of it. `elapsed` is how long the search had
+    taken when it ended. `polish` is what quantisation-aware polish did for a survivor's validation accuracy, None
+    where it was not tried; where it is not above zero the model is as it was. `figures` holds the words of a
     measurement, and whatever else it says; in JSON they lie beside the other keys.
     """
 
@@ -87,6 +91,7 @@ class Record:
     tflite: str | None = None
     polish: float | None = None
     curve: tuple[tuple[float, float], ...] = ()
+    elapsed: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
 
@@ -226,10 +231,13 @@ class RunFolder:
     def survivors(self) -> list[Record]:
         """Records of the Pareto front: inside the budgets, or of all trials while none is; the least error first, over
         seeds where there are several."""
-        completed = [record for record in self._records if record.status == COMPLETED]
-        objectives = [record.objectives for record in completed]
-        chosen = [completed[i] for i in front(objectives, self.settings.budgets)]
+        chosen = self._front(self._records)
         return sorted(chosen, key=lambda record: (-self._ranked(record), record.figures["flash_model"], record.trial))
+
+    def _front(self, records: Iterable[Record]) -> list[Record]:
+        completed = [record for record in records if record.status == COMPLETED]
+        objectives = [record.objectives for record in completed]
+        return [completed[i] for i in front(objectives, self.settings.budgets)]
 
     @staticmethod
     def exists(path: Path) -> bool:
@@ -237,20 +245,28 @@ class RunFolder:
         return (path / "settings.json").exists()
 
     @classmethod
-    def create(cls, path: Path, settings: Settings) -> RunFolder:
-        """A new run folder; UserError where there is one already, or something else."""
-        path = Path(path)
+    def check_vacant(cls, path: Path) -> None:
+        """UserError where no run can be begun: there is one already, or something else, or it may not be written."""
         if cls.exists(path):
             raise UserError(f"{path} holds a run already: add --resume to go on with it, or name another --out")
         if path.exists() and not path.is_dir():
             raise UserError(f"{path} is a file: name another --out")
-        if path.exists() and any(item.name != "trials.jsonl" or item.stat().st_size for item in path.iterdir()):
+        if path.exists() and not all(_left_by_a_start(item) for item in path.iterdir()):
             raise UserError(f"{path} is not empty and no run folder: name another --out")
+        there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise UserError(f"{path} cannot be written: name another --out")
+
+    @classmethod
+    def create(cls, path: Path, settings: Settings) -> RunFolder:
+        """A new run folder; UserError where there is one already, or something else."""
+        path = Path(path)
+        cls.check_vacant(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            # settings.json comes last: with it the run exists.
             (path / "trials.jsonl").touch()
-            _write(path / "settings.json", settings.to_json())
+            # settings.json comes last: with it the run exists.
+            write_json(path / "settings.json", settings.to_json())
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}): name another --out") from error
         return cls(path, settings, [], [])
@@ -273,7 +289,7 @@ class RunFolder:
             )
         try:
             settings = Settings.from_json(data)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"{path / 'settings.json'} is damaged ({error} is missing or wrong): start a new run with another --out"
             ) from error
@@ -348,6 +364,14 @@ class RunFolder:
         self._repeats.append(record)
         self.refresh()
 
+    def could_replace(self, record: Record) -> bool:
+        """Whether this record may take its trial's place: it survives then, and so does no trial whose model is gone,
+        which was dominated by what it replaces."""
+        before = {one.trial for one in self.survivors}
+        others = [one for one in self._records if one.trial != record.trial]
+        after = {one.trial for one in self._front([*others, record])}
+        return record.trial in after and after <= before
+
     def replace_model(self, record: Record, tflite: bytes) -> None:
         """Put a better model of a survivor in the place of its model, and its record likewise."""
         _write_bytes(self.path / record.tflite, tflite)
@@ -367,7 +391,7 @@ class RunFolder:
         """Make pareto.json and survivors/ agree with the records: a model that is dominated by now goes."""
         survivors = self.survivors
         met = self.settings.budgets
-        _write(
+        write_json(
             self.path / "pareto.json",
             [
                 {
@@ -413,20 +437,23 @@ class RunFolder:
     def with_settings(self, settings: Settings) -> None:
         """Write changed settings (more trials, another start)."""
         self.settings = settings
-        _write(self.path / "settings.json", settings.to_json())
+        write_json(self.path / "settings.json", settings.to_json())
 
 
 def _append_line(path: Path, record: Record) -> None:
     """A record as one more line, on the disk itself when this returns."""
-    with open(path, "ab") as file:
+    line = (json.dumps(record.to_json()) + "\n").encode()
+    # Without a buffer: what is left in one when a disk is full would be written as the file is closed.
+    with open(path, "ab", buffering=0) as file:
         end = file.tell()
         try:
-            file.write((json.dumps(record.to_json()) + "\n").encode())
-            file.flush()
+            if file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             os.fsync(file.fileno())
         except OSError:
             # Half a line would swallow the next one.
-            os.truncate(file.fileno(), end)
+            with suppress(OSError):
+                os.truncate(file.fileno(), end)
             raise
 
 
@@ -444,13 +471,42 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _write(path: Path, data: Any) -> None:
+def _left_by_a_start(item: Path) -> bool:
+    """Whether a creation that was cut short can have left this file."""
+    return item == _beside(item.with_name("settings.json")) or (
+        item.name == "trials.jsonl" and item.is_file() and not item.stat().st_size
+    )
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a run folder against other searches, which would overwrite each other's trials; UserError where one has it.
+
+    The lock goes with the process, however that ends.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{path}: another search is running there; wait for it, or name another --out") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a file in one piece."""
     _write_bytes(path, (json.dumps(data, indent=1) + "\n").encode())
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
     """Write a file in one piece: a reader or a crash sees the old or the new one."""
-    beside = path.with_name(f".{path.name}.new")
+    beside = _beside(path)
     with open(beside, "wb") as file:
         file.write(content)
         file.flush()

@@ -13,13 +13,14 @@ import argparse
 import datetime
 import json
 import logging
+import math
 import os
 import platform
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -104,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--polish", type=int, metavar="N", help=f"survivors to polish at the end ({POLISHED}), where it helps; 0: none"
     )
-    one.add_argument("--resume", action="store_true", help="go on with the run in --out; what is left out is as before")
+    one.add_argument("--resume", action="store_true", help="go on with the run in --out, with its settings")
     one.add_argument("--json", action="store_true", help="print the survivors as JSON at the end, on stdout")
     return one
 
@@ -139,8 +140,8 @@ class Options:
         given = parser().parse_args(arguments)
         if given.trials is not None and given.trials < 1:
             raise UserError(f"--trials {given.trials}: give at least 1")
-        if given.minutes is not None and not given.minutes > 0:
-            raise UserError(f"--minutes {given.minutes:g}: give more than 0")
+        if given.minutes is not None and not 0 < given.minutes < math.inf:
+            raise UserError(f"--minutes {given.minutes:g}: give a number above 0")
         if given.images is not None and given.images < LEAST_IMAGES:
             raise UserError(f"--images {given.images}: give at least {LEAST_IMAGES}")
         if given.seed is not None and given.seed < 0:
@@ -185,38 +186,50 @@ def _size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise UserError(f"--size {text}: give height and width, such as 32x32")
     return int(height), int(width)
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = Options.parse(arguments)
-    from tfsparse.run_folder import RunFolder
-    from tfsparse_datasets import load
+    from tfsparse.run_folder import RunFolder, locked
 
-    earlier = None
-    if RunFolder.exists(options.out):
-        if not options.resume:
-            raise UserError(f"{options.out} holds a run already: add --resume to go on with it, or name another --out")
-        earlier = RunFolder.open(options.out)
-    seed = options.seed if options.seed is not None else (earlier.settings.seed if earlier else 0)
-    rule = options.rule or (earlier.settings.rule if earlier and ":" not in options.dataset else None)
-    dataset = load(
-        options.dataset, options.data_dir, rule=rule, seed=seed, size=options.size, download=options.download
-    )
-    settings = _settings(options, dataset, seed, earlier.settings if earlier else None)
-    _check_budgets(settings)
-    import_tensorflow_quietly()
-    with _workshop(settings, options, dataset) as workshop:
+    with ExitStack() as stack:
+        earlier = None
+        if options.resume and RunFolder.exists(options.out):
+            stack.enter_context(locked(options.out))
+            earlier = RunFolder.open(options.out)
+        else:
+            RunFolder.check_vacant(options.out)
+        dataset, seed = _dataset(options, earlier.settings if earlier else None)
+        settings = _settings(options, dataset, seed, earlier.settings if earlier else None)
+        _check_budgets(settings)
+        import_tensorflow_quietly()
+        workshop = stack.enter_context(_workshop(settings, options, dataset))
         _check_target(settings, workshop.measurer)
         if earlier is None:
             folder = RunFolder.create(options.out, settings)
+            stack.enter_context(locked(options.out))
         else:
             folder = earlier
             folder.with_settings(settings)
             folder.refresh()
         return run(folder, dataset, options, workshop)
+
+
+def _dataset(options: Options, earlier: Settings | None) -> tuple[Dataset, int]:
+    """The data, and the seed of their split; what the command line leaves out is as it was."""
+    from tfsparse_datasets import load
+
+    seed = options.seed if options.seed is not None else (earlier.seed if earlier else 0)
+    rule = options.rule or (earlier.rule if earlier and ":" not in options.dataset else None)
+    told = {"rule": rule, "seed": seed, "download": options.download}
+    dataset = load(options.dataset, options.data_dir, size=options.size, **told)
+    size = earlier.data_shape[:2] if earlier else dataset.shape[:2]
+    if options.size is None and tuple(dataset.shape[:2]) != size:
+        dataset = load(options.dataset, options.data_dir, size=size, **told)
+    return dataset, seed
 
 
 def _settings(options: Options, dataset: Dataset, seed: int, earlier: Settings | None) -> Settings:
@@ -362,7 +375,7 @@ def run(folder: RunFolder, dataset: Dataset, options: Options, workshop: Worksho
             workers = workshop.workers(folder.path)
             search(folder, workers, console, interrupts)
             repeat(folder, workers, options.final_seeds, console, interrupts)
-            polish(folder, dataset, workshop.measurer, options.polish, console)
+            polish(folder, dataset, workshop.measurer, options.polish, console, interrupts)
             stopped = False
         except KeyboardInterrupt:
             stopped = True
@@ -401,7 +414,7 @@ def _workshop(settings: Settings, options: Options, dataset: Dataset) -> Iterato
     from tfsparse.attempts import Attempts
     from tfsparse.workers import Inline
 
-    knobs = {"images": settings.images, "ram_budget": settings.budgets.ram}
+    knobs = {"images": settings.images, "ram_budget": settings.budgets.tighter(chip_of(settings.board)).ram}
     if options.address is not None or (options.workers or 1) > 1:
         from tfsparse.cluster import RayCluster
 
@@ -438,19 +451,27 @@ def _check_target(settings: Settings, measurer: Measurer) -> None:
     from tfsparse.space import DesignSpace
 
     space = DesignSpace(settings.data_shape, settings.classes, by_rows=settings.by_rows)
+    budgets = {"flash": settings.budgets.flash, "ram": settings.budgets.ram}
+    found: dict[str, list[int]] = {name: [] for name in budgets}
+
+    def exceeded() -> list[str]:
+        return [name for name, budget in budgets.items() if budget is not None and min(found[name]) > budget]
+
     with tempfile.TemporaryDirectory(prefix="tfsparse-") as folder:
         path = Path(folder) / "smallest.tflite"
-        path.write_bytes(least_model(space.network(space.smallest)))
-        figures = measurer.measure(path)
-    for name, budget, least in (
-        ("flash", settings.budgets.flash, figures.flash_model),
-        ("ram", settings.budgets.ram, figures.ram_model),
-    ):
-        if budget is not None and least > budget:
-            raise UserError(
-                f"no candidate meets --budget-{name} {budget}: the smallest network takes {least} bytes on the target, "
-                "its code and stack included; give that much or more"
-            )
+        # Which head takes the fewest bytes hangs on the kernels that the compiler takes for it.
+        for candidate in space.smallest_by_head:
+            path.write_bytes(least_model(space.network(candidate)))
+            figures = measurer.measure(path)
+            found["flash"].append(figures.flash_model)
+            found["ram"].append(figures.ram_model)
+            if not exceeded():
+                return
+    name = exceeded()[0]
+    raise UserError(
+        f"no candidate meets --budget-{name} {budgets[name]}: the smallest network takes {min(found[name])} bytes on "
+        "the target, its code and stack included; give that much or more"
+    )
 
 
 def evaluator(
@@ -536,16 +557,24 @@ def repeat(folder: RunFolder, workers: Workers, seeds: int, console, interrupts:
             console.print(f"{record.name}: {spread}", markup=False, soft_wrap=True)
 
 
-def polish(folder: RunFolder, dataset: Dataset, measurer: Measurer, most: int, console) -> None:
+def polish(folder: RunFolder, dataset: Dataset, measurer: Measurer, most: int, console, interrupts: Interrupts) -> None:
     """Quantisation-aware polish of the best survivors, kept where it helps."""
     from tfsparse.finetune import polish_survivors
 
-    polish_survivors(folder, dataset, measurer, most, lambda text: console.print(text, markup=False, soft_wrap=True))
+    polish_survivors(
+        folder,
+        dataset,
+        measurer,
+        most,
+        say=lambda text: console.print(text, markup=False, soft_wrap=True),
+        hold=interrupts.held,
+    )
 
 
 def finish(folder: RunFolder, dataset: Dataset, console) -> None:
     """Survivors only, once the search is over: test accuracy (looked at once each), C code and figures, the report."""
     from tfsparse.compiler import compile_model
+    from tfsparse.run_folder import write_json
 
     survivors = folder.survivors
     console.print(f"{len(survivors)} survivors: test accuracy, C code, report", markup=False)
@@ -560,7 +589,7 @@ def finish(folder: RunFolder, dataset: Dataset, console) -> None:
         code = folder.survivors_folder / record.name
         if not (code / "figures.json").exists():
             compile_model(folder.path / record.tflite, code, by_rows=folder.settings.by_rows)
-            (code / "figures.json").write_text(json.dumps(record.to_json(), indent=1) + "\n")
+            write_json(code / "figures.json", record.to_json())
     _report(folder)
 
 
@@ -582,12 +611,20 @@ def _report(folder: RunFolder) -> Path:
 
 
 def _again(options: Options) -> str:
-    """The command that goes on with this run."""
+    """The command that goes on with this run: what settings.json does not keep is named again."""
     words = ["python", "-m", "tfsparse.search", "--dataset", options.dataset, "--out", str(options.out), "--resume"]
     if options.data_dir is not None:
         words += ["--data-dir", str(options.data_dir)]
     if options.size is not None:
         words += ["--size", "x".join(map(str, options.size))]
+    if options.workers is not None:
+        words += ["--workers", str(options.workers)]
+    if options.address is not None:
+        words += ["--address", options.address]
+    if options.final_seeds != FINAL_SEEDS:
+        words += ["--final-seeds", str(options.final_seeds)]
+    if options.polish != POLISHED:
+        words += ["--polish", str(options.polish)]
     return shlex.join(words)
 
 

@@ -178,11 +178,6 @@ class Encoded:
     def __getitem__(self, rows) -> Encoded:
         return Encoded(self.unit[rows], self.active[rows], self.features[rows])
 
-    def with_feature(self, column: Sequence[float]) -> Encoded:
-        """The same with one more feature column, such as the length of training."""
-        extra = np.asarray(column, float).reshape(-1, 1)
-        return replace(self, features=np.hstack([self.features, extra]))
-
 
 class DesignSpace:
     """Every candidate for images of `input_shape` (height, width, channels) and a number of classes.
@@ -468,7 +463,16 @@ class DesignSpace:
     @property
     def smallest(self) -> Candidate:
         """A candidate that needs no more RAM than any other, and little flash."""
-        return min(self._smallest, key=lambda one: one[:2])[2]
+        return self.smallest_by_head[0]
+
+    @property
+    def smallest_by_head(self) -> list[Candidate]:
+        """Of each head the candidate that needs no more RAM than any other with it, and little flash; the one that
+        needs the least first."""
+        found: dict[str, Candidate] = {}
+        for _, _, candidate in sorted(self._smallest, key=lambda one: one[:2]):
+            found.setdefault(candidate.head, candidate)
+        return list(found.values())
 
     @cached_property
     def _smallest(self) -> list[tuple[int, int, Candidate]]:

@@ -33,11 +33,16 @@ def start_candidates(
     found: dict[Candidate, None] = {}
     for path in paths:
         if path.is_dir():
-            for survivor in RunFolder.open(path, mend=False).survivors:
+            survivors = RunFolder.open(path, mend=False).survivors
+            taken = 0
+            for survivor in survivors:
                 candidate = space.nearest(survivor.candidate)
                 if space.contains(candidate) and not space.refusal(candidate):
                     _say_moved(f"{path}, {survivor.name}", survivor.candidate, candidate, space, say)
                     found[candidate] = None
+                    taken += 1
+            if not taken:
+                say(f"--start {path}: none of its {len(survivors)} survivors can be trained here under these budgets")
             continue
         given = candidate_in(path, "give the JSON that a search writes, or a run folder")
         candidate = space.nearest(given)

@@ -19,7 +19,7 @@ from tfsparse.convert import CALIBRATION_IMAGES, CHOOSING_IMAGES, to_int8, untra
 from tfsparse.errors import UserError
 from tfsparse.fit import TrainingDiverged
 from tfsparse.inherit import TrainedWeights
-from tfsparse.network import Infeasible, network_of
+from tfsparse.network import Infeasible, Network, network_of
 from tfsparse.rung import Rung
 from tfsparse.sensor import model_images
 from tfsparse.teacher import teacher_logits
@@ -31,6 +31,9 @@ MEASURED_IMAGES = 4
 
 # Pruning single weights may empty a channel: a candidate is trained although it holds so much more than the budget.
 RAM_MARGIN = 1.1
+
+# Bytes; what is not the arena of ram_model is less.
+LARGEST_STACK = 4096
 
 Progress = Callable[[str, float], None]
 """Called with a phase (size, train, convert, measure) and the fraction of it that is done."""
@@ -79,7 +82,7 @@ def evaluate(
     and which learns for `teacher_rung` (None: as long as a short search can wait for).
     `watch` is shown the training's validation accuracy on its way and may end it. What the target refuses of the
     untrained network is not worth a training: feeding it by rows, if the measurer does that, and with a `ram_budget`
-    (bytes of ram_model) more RAM, which is measured.
+    (bytes of ram_model) more RAM, which is measured where the shapes alone do not show that it fits.
 
     Raises `train.TrainingStopped` where `watch` ends it, `Infeasible` where the candidate has no network for these
     images, cannot be fed by rows, holds too much RAM or does not fit the chip, and `TrialFailed` where training
@@ -89,7 +92,7 @@ def evaluate(
     images = model_images(candidate, dataset.train.images)
     validation = model_images(candidate, dataset.validation.images)
     network = network_of(candidate, images.shape[1:], len(dataset.class_names))
-    limited = ram_budget is not None and not candidate.training.prunes_groups
+    limited = ram_budget is not None and not candidate.training.prunes_groups and _may_exceed(network, ram_budget)
     if limited or measurer.by_rows:
         progress("size", 0.0)
         untrained = untrained_model(network, pruned=candidate.training.pruning != "none")
@@ -164,6 +167,14 @@ def _check_feeding(untrained: bytes) -> None:
         check_model(untrained, by_rows=True)
     except UserError as error:
         raise Infeasible(str(error)) from error
+
+
+def _may_exceed(network: Network, budget: int) -> bool:
+    """Whether the network might hold more RAM than the budget: its largest layer is far from certain to fit.
+
+    Shortcuts keep a third map alive beside a layer's input and output.
+    """
+    return 3 * network.memory_bound + LARGEST_STACK > budget
 
 
 def _check_ram(untrained: bytes, measurer: Measurer, budget: int, workdir: Path | None) -> None:
