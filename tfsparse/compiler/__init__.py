@@ -177,8 +177,9 @@ def compile_model(
     """Compile a `.tflite` (its bytes, or the path of the file) and write model.c, model.h and the runtime into `out`.
 
     `optimize`: "size" (least flash), "balanced" or "speed" (fewest instructions). `by_rows`: the input is given row by
-    row to `model_feed`, so that only the rows needed are in memory. `formats`: what weights may be written as; for
-    each layer the smallest is taken.
+    row to `model_feed`, so that only the rows needed are in memory. `formats`: what weights may be written as; which
+    each layer takes is decided for all together, by `optimize` (choose.py). A layer that can be written in none of them
+    is packed.
 
     The same input gives the same bytes. `UserError` where the file is missing, damaged or uses what is not supported;
     then nothing is written.

@@ -71,7 +71,7 @@ def choose(
     best, least, seen = ([], []), None, set()
     left_out = {"small"} if optimize == "speed" else {"small", "im2col"}
     for way in ("small",) if small else [way for way in WAYS if way not in left_out]:
-        most = _copies_score(*least) if way == "im2col" else math.inf  # of the other ways, which come before
+        most = _copies_score(*least) if way == "im2col" and least else math.inf  # of the other ways, which come before
         kernels = [
             {name: kernel_of(layer, name, way, arena) for name in each.sizes}
             for layer, each in zip(layers, found, strict=True)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from tfsparse.compiler.grid import Grid
 from tfsparse.compiler.layers import Binary, Concatenate, Layer, LeakyRelu, Lookup, Rescale
 from tfsparse.compiler.program import Program
-from tfsparse.compiler.rows import Flow
+from tfsparse.compiler.rows import LARGEST_COUNT, Flow
 from tfsparse.compiler.schedule import Plan
 
 
@@ -52,7 +52,8 @@ def table_switches(plan: Plan) -> list[str]:
     if not plan.tables:
         return []
     largest = max(max(rows) for rows in plan.tables.values()) // _unit(plan)
-    return [f"TFS_UNIT {_unit(plan)}", f"TFS_PLACE {'uint8_t' if largest < 256 else 'uint16_t'}"]
+    bits = 8 if largest < 1 << 8 else 16 if largest < 1 << 16 else 32
+    return [f"TFS_UNIT {_unit(plan)}", f"TFS_PLACE uint{bits}_t"]
 
 
 def tables_text(plan: Plan) -> list[str]:
@@ -101,7 +102,8 @@ def flow_text(program: Program, call: Callable[[int, Layer], list[str]]) -> str:
 
 def run_calls(program: Program) -> list[str]:
     """What model_invoke does with the whole input in place."""
-    rows = program.flow.input_rows
+    # Whole rows that no layer of the table waits for one by one may be more than it counts.
+    rows = min(program.flow.input_rows, LARGEST_COUNT)
     return ["memset(made, 0, sizeof made);", f"made[0] = {rows};", "advance();"]
 
 

@@ -37,14 +37,16 @@ def _define_input(at: Lowering, tensor: Tensor, live: list[Operator]) -> Border:
     """Define an input; QUANTIZE of a float one is left to the caller, and uint8 is held 128 lower."""
     if tensor.data is not None:
         raise UserError(f"the model's input '{tensor.name}' is a constant; export the model again")
+    readers = [operator for operator in live if tensor.index in _data_inputs(operator)]
+    if not readers and tensor.index not in at.model.outputs:
+        raise UserError(f"the model's outputs do not depend on its input '{tensor.name}'; export the model without it")
     if tensor.dtype != "float32":
         value = at.define_input(tensor)
         if tensor.dtype == "uint8":
             at.notes.append(f"The file's uint8 input '{tensor.name}' is given as int8: q = x - 128.")
         return Border(value, tensor.name, tensor.shape)
-    readers = [operator for operator in live if tensor.index in _data_inputs(operator)]
     if not readers:
-        raise UserError(f"the model's outputs do not depend on its input '{tensor.name}'; export the model without it")
+        raise UserError(f"the model's float32 input '{tensor.name}' is an output as it is; export the model without it")
     border = at.model.tensors[readers[0].outputs[0]] if readers[0].outputs else tensor
     for operator in readers:
         at.operator = operator

@@ -101,10 +101,7 @@ class Lowering:
         scale, zero = (1.0, 0) if indices else self.activation_quantization(tensor, uint8=uint8)
         if tensor.index in self.alias or tensor.index in self.floats or tensor.data is not None:
             raise self.refuse(f"its output '{tensor.name}' is already defined; export the model again")
-        if 0 in tensor.shape:
-            raise self.refuse(f"its output has the shape {tensor.shape}, which holds nothing")
-        if max(tensor.shape, default=1) > _LARGEST_SIDE or math.prod(tensor.shape) > _LARGEST_VALUE:
-            raise self.refuse(f"its output of shape {tensor.shape} is beyond any microcontroller; use a smaller model")
+        self._check_size(tensor)
         dtype = tensor.dtype if indices else "int8"
         self.values[tensor.index] = Value(tensor.index, tensor.name, tensor.shape, float(scale), zero, dtype)
         self.alias[tensor.index] = tensor.index
@@ -119,7 +116,14 @@ class Lowering:
         """Let an output tensor be another name of a value's bytes."""
         if tensor.index in self.alias or tensor.index in self.floats or tensor.data is not None:
             raise self.refuse(f"its output '{tensor.name}' is already defined; export the model again")
+        self._check_size(tensor)
         self.alias[tensor.index] = value
+
+    def _check_size(self, tensor: Tensor) -> None:
+        if 0 in tensor.shape:
+            raise self.refuse(f"its output has the shape {tensor.shape}, which holds nothing")
+        if max(tensor.shape, default=1) > _LARGEST_SIDE or math.prod(tensor.shape) > _LARGEST_VALUE:
+            raise self.refuse(f"its output of shape {tensor.shape} is beyond any microcontroller; use a smaller model")
 
     def dequantize(self, tensor: Tensor, origin: Tensor) -> None:
         """Let a float tensor stand for the int8 tensor `origin`."""

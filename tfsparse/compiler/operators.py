@@ -502,7 +502,9 @@ def rescale(at: Lowering) -> None:
     output_scale, output_zero = at.activation_quantization(output, uint8=quantize)
     at.expect_shape(output, tensor.shape)
     lowest, highest = at.clamp("NONE" if quantize else at.operator.kind, output_scale, output_zero)
-    multiplier = at.multiplier(float(input_scale) / float(output_scale))
+    # TFLite divides in double for QUANTIZE, and in float32 for the others.
+    ratio = float(input_scale) / float(output_scale) if quantize else float(input_scale / output_scale)
+    multiplier = at.multiplier(ratio)
     if (multiplier, input_zero, lowest, highest) == (quantize_multiplier(1.0), output_zero, -128, 127):
         at.share(output, value)
         return

@@ -27,7 +27,7 @@ from tfsparse.compiler.layers import (
 )
 
 LARGEST_BLOCK = 16  # pixels of a row that kernels of convolutions compute together
-_LARGEST_COUNT = 255  # rows, strides and layers that the C code's table holds
+LARGEST_COUNT = 255  # rows, strides and layers that the C code's table holds
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class RowWork:
     def fits(self) -> bool:
         """Whether the C code's table holds it."""
         largest = max(self.rows, self.in_rows, self.stride)
-        return largest <= _LARGEST_COUNT and -128 <= self.extent - self.pad <= 127
+        return largest <= LARGEST_COUNT and -128 <= self.extent - self.pad <= 127
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ def _streamed_run(
     while True:
         run = _Simulation(network, streamed, fed, keep=keep)
         entries = [run.entry(i, own[0], starts[i]) for i, own in enumerate(inputs)]
-        if max(len(entries), *(max(e.rows, e.in_rows, e.first) for e in entries)) > _LARGEST_COUNT:
+        if max(len(entries), *(max(e.rows, e.in_rows, e.first) for e in entries)) > LARGEST_COUNT:
             return None
         stuck = run.run(entries, there=there)
         if stuck is None:

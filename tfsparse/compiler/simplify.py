@@ -18,14 +18,14 @@ def _readers(layers: list[Layer], outputs: list[int]) -> Counter[int]:
 
 
 def _fold_pads(layers: list[Layer], outputs: list[int]) -> list[Layer]:
-    """A convolution that alone reads a padded map pads for itself: outside the map its kernel adds nothing, which is
-    what the zero point does."""
+    """A convolution that alone reads a padded map, in the map's shape, pads for itself: outside the map its kernel adds
+    nothing, which is what the zero point does."""
     readers = _readers(layers, outputs)
     pads = {layer.output: layer for layer in layers if isinstance(layer, Pad) and readers[layer.output] == 1}
     folded: list[Layer] = []
     for layer in layers:
         pad = pads.get(layer.inputs[0])
-        if isinstance(layer, Convolution) and pad is not None and pad.fill == layer.input_zero:
+        if isinstance(layer, Convolution) and pad is not None and _slides_over(layer, pad):
             window = replace(
                 layer.window,
                 in_height=pad.rows,
@@ -40,7 +40,15 @@ def _fold_pads(layers: list[Layer], outputs: list[int]) -> list[Layer]:
     return folded
 
 
-def _fold_clamps(layers: list[Layer], outputs: list[int]) -> list[Layer]:
+def _slides_over(layer: Convolution, pad: Pad) -> bool:
+    """Whether what is padded is to the convolution what its kernel does not see: the bytes may have got another shape
+    between the two."""
+    window = layer.window
+    padded = (pad.top + pad.rows + pad.bottom, pad.left + pad.width + pad.right, pad.channels)
+    return pad.fill == layer.input_zero and (window.in_height, window.in_width, layer.in_channels) == padded
+
+
+def _fold_clamps(network: Network, layers: list[Layer], outputs: list[int]) -> list[Layer]:
     """RELU and friends that keep the scale are a tighter clamp of the layer before them."""
     readers = _readers(layers, outputs)
     folded: list[Layer] = []
@@ -51,6 +59,7 @@ def _fold_clamps(layers: list[Layer], outputs: list[int]) -> list[Layer]:
             and (layer.multiplier, layer.input_zero) == (_UNITY, layer.output_zero)
             and isinstance(maker, Convolution | FullyConnected | Pool | Binary | Rescale)
             and readers[maker.output] == 1
+            and network.values[maker.output].shape == network.values[layer.output].shape
         ):
             lowest = min(max(maker.lowest, layer.lowest), layer.highest)
             highest = max(min(maker.highest, layer.highest), layer.lowest)
@@ -74,4 +83,4 @@ def _drop_unread(layers: list[Layer], outputs: list[int]) -> list[Layer]:
 def simplify(network: Network) -> Network:
     outputs = [border.value for border in network.outputs]
     layers = _fold_pads(_drop_unread(list(network.layers), outputs), outputs)
-    return replace(network, layers=tuple(_fold_clamps(layers, outputs)))
+    return replace(network, layers=tuple(_fold_clamps(network, layers, outputs)))

@@ -63,7 +63,9 @@ static void tfs_softmax_run(const tfs_softmax *l, const int8_t *in, int8_t *out)
                 if (pass == 0) {
                     sum += tfs_round_shift(power, 12);
                 } else {
-                    out[i] = tfs_clamp(tfs_round_shift(tfs_high_product(scale, power), 35 - zeros) - 128, -128, 127);
+                    const int32_t product = tfs_high_product(scale, power);
+                    /* With a sum so large that more bits would go, a share is below one half. */
+                    out[i] = tfs_clamp((zeros < 4 ? 0 : tfs_round_shift(product, 35 - zeros)) - 128, -128, 127);
                 }
             }
             if (pass == 0) {
