@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.digits_table import Row, read_table
 from tfsparse.budgets import Budgets
-from tfsparse.errors import run_cli
+from tfsparse.errors import UserError, run_cli
 from tfsparse.objectives import worthwhile_error
 from tfsparse.pareto import hypervolume
 from tfsparse.stopping import Stopping
@@ -67,6 +67,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--trials", type=int, default=80)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
+    if min(options.seeds, options.trials) < 1:
+        raise UserError("give at least 1 of --seeds and --trials")
     rows = [row for row in read_table() if row.draw != "repeat"]
     orders = [np.random.default_rng(seed).permutation(len(rows))[: options.trials] for seed in range(options.seeds)]
     replays = [replay([rows[i] for i in order]) for order in orders]

@@ -19,7 +19,7 @@ from statistics import median
 from time import perf_counter
 
 from hil.measure import Measurer
-from tfsparse.errors import run_cli
+from tfsparse.errors import UserError, run_cli
 
 RUNTIMES = ("sparse", "tflm")
 
@@ -46,6 +46,8 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=5, metavar="N", help="new models for each runtime (5)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a line each")
     options = parser.parse_args()
+    if options.models < 1:
+        raise UserError("give at least --models 1")
     from benchmarks.runtimes import random_model
     from tfsparse.quiet import import_quietly
 

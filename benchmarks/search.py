@@ -42,7 +42,7 @@ from benchmarks.cells import ROOT, Cells, fingerprint
 from benchmarks.digits_table import TABLE
 from benchmarks.optimisers import curve
 from benchmarks.problems import Problem, problems
-from tfsparse.errors import run_cli
+from tfsparse.errors import UserError, run_cli
 from tfsparse.proposals import start_trials
 
 NEVER = 2.0
@@ -162,12 +162,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0, metavar="SEED", help="the seeds count up from here")
     parser.add_argument("--trials", type=int, default=80)
-    parser.add_argument("--problems", nargs="+", default=["table", "shallow", "deep"])
+    problem_names = ["table", "shallow", "deep"]
+    parser.add_argument("--problems", nargs="+", default=problem_names, choices=problem_names)
     parser.add_argument("--methods", nargs="+", default=_DEFAULT, choices=list(METHODS))
     parser.add_argument("--workers", type=int, default=2, help="searches at once")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args(arguments)
+    if min(options.seeds, options.trials, options.workers) < 1 or options.first_seed < 0:
+        raise UserError("give at least 1 of --seeds, --trials and --workers, and a --first-seed of 0 or more")
     from rich.console import Console
     from rich.progress import Progress, TimeRemainingColumn
 

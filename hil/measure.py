@@ -186,8 +186,8 @@ def _load(path: Path | None, option: str) -> np.ndarray | None:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{option}: cannot read {path} ({error}); give a file written by numpy.save") from error
-    if not isinstance(array, np.ndarray) or array.size == 0:
-        raise UserError(f"{option}: {path} holds no samples; give one array, not an archive")
+    if not isinstance(array, np.ndarray) or array.ndim == 0 or array.size == 0:
+        raise UserError(f"{option}: {path} holds no samples; give one array of them, not an archive")
     return array
 
 

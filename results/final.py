@@ -14,8 +14,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from results.table import ROWS, TABLE, TRAINED_ON_VALIDATION, WHOLE, data_words, load_data
-from tfsparse.errors import run_cli
+from results.table import ROWS, TABLE, TRAINED_ON_VALIDATION, WHOLE, check_name, data_words, load_data
+from tfsparse.errors import UserError, run_cli
+from tfsparse.search import LEAST_IMAGES
 from tfsparse.start import candidate_in
 
 
@@ -25,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("candidate", type=Path, help="JSON file of the candidate")
     found.add_argument("--dataset", required=True, help="as for the search, with its rule: cifar10:lt-half")
     found.add_argument("--data-dir", type=Path, help="where the data set's files lie")
+    found.add_argument("--download", action="store_true", help="fetch the official archive if it is not there")
     found.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings (0 1 2)")
     found.add_argument("--images", type=int, default=3_000_000, help="shown in a training (3,000,000)")
     found.add_argument(
@@ -44,6 +46,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    check_name(options.name)
+    if min(options.images, options.teacher_images or LEAST_IMAGES) < LEAST_IMAGES:
+        raise UserError(f"a training of so few images is none: give at least {LEAST_IMAGES}")
+    if min(options.seeds) < 0 or len(set(options.seeds)) < len(options.seeds):
+        raise UserError(f"--seeds {' '.join(map(str, options.seeds))}: give different numbers of 0 or more")
     candidate = candidate_in(options.candidate, "give the JSON that the search writes")
 
     from tfsparse.search import import_tensorflow_quietly
@@ -52,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     from hil.measurer import Measurer
     from results.adding import FinalTraining, add_entry
 
-    dataset = load_data(options.dataset, options.data_dir)
+    dataset = load_data(options.dataset, options.data_dir, download=options.download)
     if options.with_validation:
         dataset = with_validation(dataset)
     fed = ROWS if options.by_rows else WHOLE

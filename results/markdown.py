@@ -45,7 +45,7 @@ def our_cells(entry: Entry) -> list[str]:
     figures = [number(getattr(entry, name)) for name, _ in OUR_COLUMNS]
     return [
         accuracy_words(entry.test_accuracy, entry.accuracy_sd),
-        f"{100 * entry.val_accuracy:.2f}",
+        DASH if entry.trained_on_validation else f"{100 * entry.val_accuracy:.2f}",
         *figures,
         entry.fed,
     ]
@@ -56,15 +56,17 @@ NO_CURET = "No copy of CUReT could be had: there is no figure of ours. Its loade
 HOW = """
 The words are the project README's. Accuracies are the int8 models' on the test part, in per cent: the mean over the
 trainings with the seeds named, ± their sample standard deviation. Everything was chosen on the validation part; the
-test part was looked at once for each network. The stored file is the training that was best on validation; sizes are
-its, measured on the emulated STM32F405 with the sparse runtime. A network that is *fed by rows* is given its input row
-by row, so that `ram_model` holds the rows it needs and not the whole image.
+test part was looked at once for each network, after that of the networks before it. The stored file is the training
+that was best on validation; sizes are its, measured on the emulated STM32F405 with the sparse runtime. Networks without
+a validation accuracy were trained on that part as well, once all was chosen: of their trainings the one that knows
+it best is stored. A network that is *fed by rows* is given its input row by row, so that `ram_model` holds the rows it
+needs and not the whole image.
 """
 
 AGAIN = """
 ```sh
 make verify-results ARGS="--data-dir DATA"            # measures every network here again, and fails on any difference
-make verify-results ARGS="--download"                 # the same, with the official archives fetched
+make verify-results ARGS="--download"                 # with archives fetched: accuracies of digits and MNIST only
 python -m results.baselines --data-dir DATA           # the baselines (cells that are there are not done again)
 python -m results.page                                # these pages
 ```

@@ -38,6 +38,12 @@ DIGITS = 6
 """Decimals of the accuracies in the table: more than one image of any test part makes."""
 
 
+def check_name(name: str) -> None:
+    """UserError where an entry cannot be called so: files are."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
+        raise UserError(f"'{name}' is no name for an entry; use small letters, digits, '-' and '.'")
+
+
 @dataclass(frozen=True)
 class Entry:
     """One network of the table. Accuracies are shares of 1 of the int8 model, sizes are bytes.
@@ -81,8 +87,7 @@ class Entry:
     val_accuracies: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.name):
-            raise UserError(f"'{self.name}' is no name for an entry; use small letters, digits, '-' and '.'")
+        check_name(self.name)
         if self.fed not in (WHOLE, ROWS):
             raise UserError(f"the entry {self.name} is fed '{self.fed}'; that is '{WHOLE}' or '{ROWS}'")
 

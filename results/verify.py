@@ -261,7 +261,8 @@ def _print(entries: Sequence[Entry], verdicts: Sequence[Verdict]) -> None:
     for reason, mark in reasons.items():
         out.print(f"{mark} {reason}", markup=False, highlight=False)
     wrong = sum(bool(verdict.differences) for verdict in verdicts)
-    out.print(f"entries: {len(verdicts)}, with differences: {wrong}")
+    unchecked = sum(any(reason.startswith("accuracy") for reason in verdict.unchecked) for verdict in verdicts)
+    out.print(f"entries: {len(verdicts)}, with differences: {wrong}, accuracies unchecked: {unchecked}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from tfsparse.search import search
 
 # The nodes of these clusters lie on loopback, and so has their driver to.
 os.environ.update(cluster_module._OWN)
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'tfsparse[ray]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: make setup")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

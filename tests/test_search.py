@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tfsparse.budgets import Budgets
 from tfsparse.candidate import FULL_BITS
 from tfsparse.errors import UserError
 from tfsparse.run_folder import COMPLETED, RunFolder
-from tfsparse.search import Options, _again, _check_budgets, _dataset, _settings, main
+from tfsparse.search import Interrupts, Options, _again, _check_budgets, _dataset, _settings, main
 from tfsparse_datasets import load
 
 
@@ -77,6 +78,15 @@ def test_wrong_arguments_say_the_way_out(tmp_path, arguments, sentence):
     with pytest.raises(UserError, match=sentence):
         main(_digits(tmp_path / "run", *arguments))
     assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupt_that_python_dropped_is_raised_by_the_next_write():
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:  # noqa: PT012 - the signal comes first
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        with interrupts.held():
+            written = True
+    assert written
 
 
 def test_an_unknown_data_set_says_the_way_out(tmp_path):

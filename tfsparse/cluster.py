@@ -78,7 +78,7 @@ class RayCluster:
         try:
             import ray
         except ImportError as error:
-            raise UserError("several workers need Ray: pip install 'tfsparse[ray]'") from error
+            raise UserError("several workers need Ray: pip install -e '.[ray]'") from error
         self._ray = ray
         self._folder = Path(tempfile.mkdtemp(prefix="tfsparse-"))
         self._workers: list[RayWorkers] = []

@@ -652,11 +652,14 @@ def _summary(folder: RunFolder, options: Options, console, again: str) -> None:
 
 
 class Interrupts:
-    """Ctrl-C and termination as KeyboardInterrupt, put off while a trial is being written."""
+    """Ctrl-C and termination as KeyboardInterrupt, put off while a trial is being written.
+
+    Where Python drops an exception, in a finaliser say, the next write raises it again.
+    """
 
     def __init__(self) -> None:
         self._holding = False
-        self._pending = False
+        self._asked = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -669,9 +672,8 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _handle(self, number, frame) -> None:
-        if self._holding:
-            self._pending = True
-        else:
+        self._asked = True
+        if not self._holding:
             raise KeyboardInterrupt
 
     @contextmanager
@@ -681,8 +683,7 @@ class Interrupts:
             yield
         finally:
             self._holding = False
-            if self._pending:
-                self._pending = False
+            if self._asked:
                 raise KeyboardInterrupt
 
 

@@ -34,12 +34,7 @@ def read_images(
         size = size or Counter(shape for shape, _ in kinds).most_common(1)[0][0]
         grey = all(is_grey for _, is_grey in kinds) if grey is None else grey
     channels = 1 if grey else 3
-    total = len(names) * size[0] * size[1] * channels
-    if total > MAX_BYTES:
-        raise UserError(
-            f"{len(names)} images of {size[0]}x{size[1]}x{channels} need {total / 2**30:.0f} GiB of memory: "
-            "give a smaller size, such as 32x32"
-        )
+    _check_memory(len(names), size, channels)
     images = np.empty((len(names), *size, channels), dtype=np.uint8)
     for index, name in enumerate(names):
         images[index] = _decode(tree, name, size, grey)
@@ -47,14 +42,24 @@ def read_images(
 
 
 def resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretch uint8 [N, H, W, C] to uint8 [N, height, width, C]."""
+    """Stretch uint8 [N, H, W, C] to uint8 [N, height, width, C]; UserError where they would not fit into memory."""
     from PIL import Image
 
     if images.shape[1:3] == size:
         return images
+    _check_memory(len(images), size, images.shape[3])
     flat = images[..., 0] if images.shape[3] == 1 else images
     resized = [np.asarray(_stretch(Image.fromarray(image), size)) for image in flat]
     return np.stack(resized).reshape(len(images), *size, images.shape[3])
+
+
+def _check_memory(count: int, size: tuple[int, int], channels: int) -> None:
+    total = count * size[0] * size[1] * channels
+    if total > MAX_BYTES:
+        raise UserError(
+            f"{count} images of {size[0]}x{size[1]}x{channels} need {total / 2**30:.0f} GiB of memory: "
+            "give a smaller size, such as 32x32"
+        )
 
 
 def _stretch(image, size: tuple[int, int]):

@@ -51,6 +51,8 @@ def load(
     """
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise UserError(f"the image size {size} is not two numbers of at least 1: give height and width, such as 32x32")
+    if not str(name_or_folder).strip():
+        raise UserError(f"no data set is named: choose one of {', '.join(NAMES)}, or name a folder that holds {LAYOUT}")
     source, rule = _split_rule(str(name_or_folder), rule)
     if source in _LOADERS:
         name, parts = source, _named(source, None if data_dir is None else Path(data_dir), size, download)

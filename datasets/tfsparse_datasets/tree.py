@@ -68,7 +68,11 @@ class _Tar(Tree):
 def open_tree(root: Path) -> Iterator[Tree]:
     """Open a folder, .zip, .tar, .tar.gz or .tgz. Raises UserError where an archive is damaged or is none."""
     if root.is_dir():
-        yield _Folder(root, [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()])
+        try:
+            names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+        except OSError as error:
+            raise UserError(f"the folder {root} cannot be read ({error.strerror}): name one of images") from error
+        yield _Folder(root, names)
         return
     try:
         if zipfile.is_zipfile(root):
@@ -78,7 +82,7 @@ def open_tree(root: Path) -> Iterator[Tree]:
             with tarfile.open(root) as archive:
                 yield _Tar(root, archive)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise UserError(f"{root} is not a whole zip or tar archive ({error}): fetch it again") from error
+        raise UserError(f"{root} is not a whole zip or tar archive: fetch it again") from error
 
 
 def check_md5(data: bytes, expected: str, what: str) -> None:

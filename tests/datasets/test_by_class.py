@@ -158,3 +158,13 @@ def test_a_file_that_is_no_archive(tmp_path):
     (tmp_path / "model.tflite").write_bytes(b"TFL3")
     with pytest.raises(UserError, match=r"model.tflite is not a whole zip or tar archive"):
         load(tmp_path / "model.tflite")
+
+
+def test_a_size_that_no_memory_would_hold_of_a_named_set():
+    with pytest.raises(UserError, match="GiB of memory: give a smaller size"):
+        load("digits", size=(60_000, 60_000))
+
+
+def test_nothing_is_no_data_set():
+    with pytest.raises(UserError, match="no data set is named: choose one of"):
+        load("")

@@ -149,6 +149,10 @@ def test_files_that_are_none(digits_tflite, tmp_path):
     (tmp_path / "x.npy").write_text("no array")
     assert "numpy.save" in sentence(measure(digits_tflite, "--inputs", tmp_path / "x.npy"))
     assert "numpy.save" in sentence(measure(digits_tflite, "--inputs", tmp_path / "none.npy"))
+    np.save(tmp_path / "number.npy", np.array(5))
+    assert "holds no samples" in sentence(measure(digits_tflite, "--inputs", tmp_path / "number.npy"))
+    for port in ("socket://nohost", "socket://127.0.0.1:99999999"):
+        assert "no host and port" in sentence(measure(digits_tflite, "--port", port))
 
 
 def test_options_that_do_not_go_together(digits_tflite, tmp_path):
