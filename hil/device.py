@@ -10,6 +10,7 @@ import itertools
 import re
 import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import serial
 from serial.tools import list_ports
@@ -90,6 +91,19 @@ class SocketLine(protocol_socket.Serial):
             self.is_open = False
 
 
+def check_socket(url: str) -> None:
+    """DeviceError where a socket's URL lacks its host or port."""
+    if not url.startswith("socket://"):
+        return
+    parts = urlsplit(url)
+    try:
+        whole = bool(parts.hostname) and bool(parts.port)
+    except ValueError:  # a port beyond 65535, or no number
+        whole = False
+    if not whole:
+        raise DeviceError(f"'{url}' is no host and port; give both, such as socket://127.0.0.1:5333")
+
+
 class Device:
     """A firmware at the other end of a serial port. A context manager.
 
@@ -103,6 +117,7 @@ class Device:
         self.name = name or url
         self.patience = patience
         self._buffer = bytearray()
+        check_socket(url)
         try:
             # Two programs on one tty would each read half of the replies; a socket has only one client anyway.
             alone = {} if "://" in url else {"exclusive": True}

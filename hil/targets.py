@@ -16,9 +16,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
-from hil.device import ATTEMPTS, Device, DeviceError, SilenceError
+from hil.device import ATTEMPTS, Device, DeviceError, SilenceError, check_socket
 from hil.emulator import HOST, Emulator, running_detached, start_detached
 from hil.measurement import MeasurementError
 from hil.recipe import DEFAULT_BOARD, Board, board_named, load_board
@@ -254,19 +253,10 @@ def target_names(text: str) -> tuple[str, ...]:
                 f"'{name}' is no target; choose one of emulator, renode, or a serial port such as /dev/ttyACM0 or "
                 "socket://host:port"
             )
-        if port.startswith("socket://") and not _is_socket(port):
-            raise UserError(f"'{port}' is no host and port; give both, such as socket://127.0.0.1:5333")
+        check_socket(port)
         if board is not None:
             load_board(board)
     return names
-
-
-def _is_socket(url: str) -> bool:
-    parts = urlsplit(url)
-    try:
-        return bool(parts.hostname) and bool(parts.port)
-    except ValueError:  # a port beyond 65535, or no number
-        return False
 
 
 def common_board(names: tuple[str, ...]) -> Board:

@@ -81,7 +81,7 @@ def test_wrong_arguments_say_the_way_out(tmp_path, arguments, sentence):
 
 
 def test_an_interrupt_that_python_dropped_is_raised_by_the_next_write():
-    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:  # noqa: PT012 - the signal comes first
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
         with suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
         with interrupts.held():
