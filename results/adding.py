@@ -10,7 +10,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from results.measuring import figures_of, host_run, images_for, measure
-from results.table import DIGITS, TABLE, WHOLE, Entry, put_entry
+from results.table import DIGITS, TABLE, WHOLE, Entry, load_table, put_entry
 
 if TYPE_CHECKING:
     from hil.measurer import Measurer
@@ -34,10 +34,13 @@ def add_entry(
     *,
     measurer: Measurer,
     command: str,
+    origin: str = "",
     fed: str = WHOLE,
     table: Path = TABLE,
 ) -> Entry:
     """Judge the trainings, store the best on validation in models/ beside the table, measure it, and put the entry.
+
+    origin: how the candidate came about; where it is empty, an earlier entry of this name says it.
 
     dataset: from `table.load_data`. The test part is looked at here, once a training, after the choice by validation.
 
@@ -80,6 +83,7 @@ def add_entry(
         command=command,
         test_accuracies=tests,
         val_accuracies=vals,
+        origin=origin or next((entry.origin for entry in load_table(table) if entry.name == name), ""),
     )
     put_entry(entry, table)
     return entry

@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
         help="train on the training and the validation part, once all is chosen: for small sets",
     )
     found.add_argument("--by-rows", action="store_true", help="the input is given row by row")
+    found.add_argument("--origin", default="", help="how the candidate came about (as the table has it already)")
     found.add_argument("--table", type=Path, default=TABLE, help="the table to write (results/table.json)")
     found.add_argument("--work", type=Path, default=Path("runs/final"), help="where trainings are kept (runs/final)")
     found.add_argument("--only-train", action="store_true", help="leave the test part and the table alone")
@@ -78,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
             trainings,
             measurer=measurer,
             command=command(options),
+            origin=options.origin,
             fed=fed,
             table=options.table,
         )

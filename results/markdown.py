@@ -108,7 +108,7 @@ def readme(
             "RAM, B ",
             "kind",
             "how sure",
-            "where it differs, what is counted",
+            "where it differs or comes from, what is counted",
         ]
         rows = [
             [

@@ -40,7 +40,7 @@ class Row:
     ram: int | None
     ram_words: str
     sure: str
-    differs: str  # rule, input and data where they are not ours, and what its size is of
+    differs: str  # rule, input and data where they are not ours, what its size is of; how one of ours came about
     source: str
 
 
@@ -102,6 +102,9 @@ class Section:
         return marks
 
 
+_ON_VALIDATION = "trained on the validation part as well, after all was chosen"
+
+
 def _our_row(entry: Entry) -> Row:
     return Row(
         who=entry.name,
@@ -113,7 +116,7 @@ def _our_row(entry: Entry) -> Row:
         ram=entry.ram_model,
         ram_words="measured, fed by rows" if entry.fed == ROWS else "measured",
         sure="measured here",
-        differs="trained on the validation part as well, after all was chosen" if entry.trained_on_validation else "",
+        differs="; ".join(filter(None, (entry.origin, _ON_VALIDATION * entry.trained_on_validation))),
         source=entry.command,
     )
 

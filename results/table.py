@@ -52,7 +52,7 @@ class Entry:
     trainings with `seeds`, whose single accuracies are `test_accuracies` and `val_accuracies` in the same order; the
     stored file is the training with `tflite_seed`, the best on validation. `tflite` and `candidate` are paths relative
     to the table. `fed`: the input is given as a whole, or by rows, which changes `ram_model`. `note` is what must be
-    said of the data set. `command` makes the entry anew.
+    said of the data set, `origin` how the candidate came about. `command` makes the entry anew.
     """
 
     dataset: str
@@ -85,6 +85,7 @@ class Entry:
     command: str
     test_accuracies: tuple[float, ...] = ()
     val_accuracies: tuple[float, ...] = ()
+    origin: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name)

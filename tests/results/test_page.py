@@ -16,7 +16,7 @@ from results.page import main, write
 from results.plots import MOST_BYTES, OURS_BY_ROWS, Mark, accuracy_chart, picture, shown
 from results.published import UNCHECKED, load_published
 from results.sections import sections
-from results.table import RESULTS, load_table, put_entry
+from results.table import RESULTS, TRAINED_ON_VALIDATION, load_table, put_entry
 from tfsparse.errors import UserError
 
 
@@ -36,7 +36,9 @@ def folder(entry, tmp_path_factory):
         replace(cifar, name="cifar10-x", fed="rows", command="python -m results.final --name cifar10-x"),
         folder / "table.json",
     )
-    put_entry(replace(cifar, name="cifar10-y", test_accuracy=0.8012, payload=1800), folder / "table.json")
+    note = f"lossy <copy>; {TRAINED_ON_VALIDATION}"
+    trained = replace(cifar, name="cifar10-y", note=note, origin="made <here>", val_accuracy=0.9876)
+    put_entry(replace(trained, test_accuracy=0.8012, payload=1800), folder / "table.json")
     claim = {"claim": "Less is more", "verdict": "not decided", "words": "0.5 <or less>", "figures": {}}
     claims = {
         "command": "python -m x",
@@ -72,6 +74,7 @@ def test_the_readme_tells_of_everybody(folder):
     for line in text.splitlines():
         if line.startswith("| "):
             assert line.endswith(" |")
+    assert "made <here>; trained on the validation part as well" in text and "98.76" not in text
 
 
 def test_the_page_is_one_small_file_that_needs_no_network(folder):

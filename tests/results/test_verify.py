@@ -114,12 +114,14 @@ def test_the_best_on_validation_is_stored(entry, measurer, tmp_path):
     good = (TABLE.parent / entry.tflite).read_bytes()
     bad = spoilt(good)
     trainings = [FinalTraining(5, bad), FinalTraining(6, good), FinalTraining(7, bad)]
-    added = add_entry("mine", dataset, candidate, trainings, measurer=measurer, command="c", table=table)
+    told = {"measurer": measurer, "command": "c", "table": table}
+    added = add_entry("mine", dataset, candidate, trainings, origin="by hand", **told)
     assert added.tflite_seed == 6 and (tmp_path / added.tflite).read_bytes() == good
     assert added.tflite_test_accuracy == entry.tflite_test_accuracy > added.test_accuracies[0]
     assert added.test_accuracy == pytest.approx(np.mean(added.test_accuracies), abs=1e-6)
     assert load_table(table) == [added]
     assert not check(added, measurer, DataSets(None), table).differences
+    assert add_entry("mine", dataset, candidate, trainings[1:], **told).origin == "by hand"
 
 
 def test_errors_of_the_users_are_sentences(tmp_path):
