@@ -66,12 +66,14 @@ def open_target(name: str, board: str | None = None, *, upload: bool = False) ->
     """The target of that name.
 
     Args:
-        board: folder of firmware/boards; wins over one before the @.
+        board: folder of firmware/boards; it may be named before the @ as well.
         upload: put images on the device behind a serial port; else it must hold them already.
 
-    Raises UserError for a board that there is not.
+    Raises UserError for a board that there is not, and for two.
     """
     named, port = split_name(name)
+    if named and board and named != board:
+        raise UserError(f"two boards are named, {board} and that of {name}; name one")
     chosen = load_board(board or named) if board or named else None
     if port in EMULATORS:
         return EmulatorTarget(name, port, chosen or load_board(DEFAULT_BOARD))

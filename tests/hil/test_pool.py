@@ -180,6 +180,9 @@ def test_names_that_are_none(name):
 def test_a_board_says_which_one_it_is(devices):
     assert common_board((devices[0], "emulator")).name == "stm32f405_qemu"
     assert open_target("microbit@emulator").board().name == "microbit"
+    assert open_target("microbit@emulator", "microbit").board().name == "microbit"
+    with pytest.raises(UserError, match="two boards are named, stm32f405_qemu and that of microbit@emulator"):
+        open_target("microbit@emulator", "stm32f405_qemu")
     for name in board_names():
         source = (load_board(name).folder / "board.c").read_text()
         assert board_named(re.search(r'BOARD_NAME "(.*)"', source)[1]) == name
