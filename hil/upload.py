@@ -37,8 +37,9 @@ def upload_commands(
     Raises UploadError for another tool and where it is not on PATH.
     """
     if tool not in PACKAGES:
+        known = ", ".join(PACKAGES)
         raise UploadError(
-            f"'{tool}' is no way to upload; set TFSPARSE_UPLOAD (or custom_upload in platformio.ini) to one of: {', '.join(PACKAGES)}"
+            f"'{tool}' is no way to upload; set TFSPARSE_UPLOAD (or custom_upload in platformio.ini) to one of: {known}"
         )
     if shutil.which(tool) is None:
         raise UploadError(f"{tool} is not on PATH; install it with: apt-get install {PACKAGES[tool]}")

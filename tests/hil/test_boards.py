@@ -185,7 +185,7 @@ def test_upload_tools_that_are_missing_or_fail(tmp_path, monkeypatch):
         for tool, package in (("openocd", "openocd"), ("st-flash", "stlink-tools")):
             with pytest.raises(UploadError, match=f"apt-get install {package}"):
                 upload_commands(tmp_path / "a.elf", board, tool)
-    with pytest.raises(UploadError, match="custom_upload to one of: openocd, st-flash"):
+    with pytest.raises(UploadError, match=r"custom_upload in platformio.ini\) to one of: openocd, st-flash"):
         upload_commands(tmp_path / "a.elf", board, "dfu")
     with pytest.raises(UploadError, match="no openocd_target"):
         upload_to_board(tmp_path / "a.elf", load_board("microbit"), "openocd")
