@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from tfsparse import convert
 from tfsparse.build import inference_model
 from tfsparse.compiler import check_model, compile_model
 from tfsparse.compiler.graph import lower
 from tfsparse.compiler.layers import Weighted
 from tfsparse.compiler.reader import read_model
-from tfsparse.convert import quantise, rescaled, to_int8
+from tfsparse.convert import STRENGTHS, cross_entropies, quantise, rescaled, to_int8
 from tfsparse.errors import UserError
 from tfsparse.network import Network, Op
 from tfsparse.reference import Interpreter
@@ -73,6 +74,18 @@ def test_the_model_that_loses_least_is_chosen_and_int8_agrees_with_floats(unequa
     converted = to_int8(NETWORK, unequal, images, images, labels, floats=1.0)
     assert converted.accuracy >= 0.95
     assert (converted.note is None) == (converted.accuracy >= 0.995)
+
+
+def test_a_final_conversion_takes_the_rescaling_with_the_least_cross_entropy(unequal, images, monkeypatch):
+    monkeypatch.setattr(convert, "_shortened", lambda model, *_: model)
+    labels = inference_model(NETWORK, unequal).predict(images, verbose=0).argmax(axis=1)
+    models = [quantise(NETWORK, rescaled(NETWORK, unequal, images, strength), images) for strength in STRENGTHS]
+    losses = [cross_entropies(model, images, labels).mean() for model in models]
+    assert min(losses) < losses[0], "the first one is the best: find another example"
+    # The first is good enough for a search.
+    assert to_int8(NETWORK, unequal, images, images, labels, 1.0).tflite == models[0]
+    final = to_int8(NETWORK, unequal, images, images, labels, 1.0, choosing_images=None)
+    assert final.tflite == models[int(np.argmin(losses))]
 
 
 def test_unequal_channels_on_few_levels_are_cured_where_depthwise_convolutions_read_them(unequal, images):
