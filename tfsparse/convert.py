@@ -85,8 +85,9 @@ def to_int8(
             continue
         accuracy = Interpreter(model).accuracy(some, some_labels)
         score = accuracy if choosing_images else -cross_entropies(model, some, some_labels).mean()
+        best_accuracy = max(best_accuracy, accuracy)
         if score > best_score:
-            best, best_score, best_accuracy = model, score, accuracy
+            best, best_score = model, score
         if choosing_images and accuracy >= goal:
             break
     if not best:

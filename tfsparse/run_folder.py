@@ -367,7 +367,7 @@ class RunFolder:
     def could_replace(self, record: Record) -> bool:
         """Whether this record may take its trial's place: it survives then, and so does no trial whose model is gone,
         which was dominated by what it replaces."""
-        before = {one.trial for one in self.survivors}
+        before = {one.trial for one in self._front(self._records)}
         others = [one for one in self._records if one.trial != record.trial]
         after = {one.trial for one in self._front([*others, record])}
         return record.trial in after and after <= before

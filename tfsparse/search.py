@@ -224,11 +224,8 @@ def _dataset(options: Options, earlier: Settings | None) -> tuple[Dataset, int]:
 
     seed = options.seed if options.seed is not None else (earlier.seed if earlier else 0)
     rule = options.rule or (earlier.rule if earlier and ":" not in options.dataset else None)
-    told = {"rule": rule, "seed": seed, "download": options.download}
-    dataset = load(options.dataset, options.data_dir, size=options.size, **told)
-    size = earlier.data_shape[:2] if earlier else dataset.shape[:2]
-    if options.size is None and tuple(dataset.shape[:2]) != size:
-        dataset = load(options.dataset, options.data_dir, size=size, **told)
+    size = options.size or (earlier.data_shape[:2] if earlier else None)
+    dataset = load(options.dataset, options.data_dir, rule=rule, seed=seed, size=size, download=options.download)
     return dataset, seed
 
 

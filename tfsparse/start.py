@@ -34,14 +34,12 @@ def start_candidates(
     for path in paths:
         if path.is_dir():
             survivors = RunFolder.open(path, mend=False).survivors
-            taken = 0
-            for survivor in survivors:
-                candidate = space.nearest(survivor.candidate)
-                if space.contains(candidate) and not space.refusal(candidate):
-                    _say_moved(f"{path}, {survivor.name}", survivor.candidate, candidate, space, say)
-                    found[candidate] = None
-                    taken += 1
-            if not taken:
+            moved = [(survivor, space.nearest(survivor.candidate)) for survivor in survivors]
+            fitting = [(one, candidate) for one, candidate in moved if _can_be_tried(candidate, space)]
+            for survivor, candidate in fitting:
+                _say_moved(f"{path}, {survivor.name}", survivor.candidate, candidate, space, say)
+                found[candidate] = None
+            if not fitting:
                 say(f"--start {path}: none of its {len(survivors)} survivors can be trained here under these budgets")
             continue
         given = candidate_in(path, "give the JSON that a search writes, or a run folder")
@@ -53,6 +51,10 @@ def start_candidates(
         _say_moved(str(path), given, candidate, space, say)
         found[candidate] = None
     return tuple(found)
+
+
+def _can_be_tried(candidate: Candidate, space: DesignSpace) -> bool:
+    return space.contains(candidate) and not space.refusal(candidate)
 
 
 def _say_moved(name: str, given: Candidate, taken: Candidate, space: DesignSpace, say: Callable[[str], None]) -> None:
