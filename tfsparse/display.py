@@ -218,9 +218,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def survivors_words(count: int) -> str:
+    return "1 survivor" if count == 1 else f"{count} survivors"
+
+
 def survivors_table(records: list[Record], folder: RunFolder) -> Table:
     """The survivors, the least error first."""
-    table = Table(title="1 survivor" if len(records) == 1 else f"{len(records)} survivors")
+    table = Table(title=survivors_words(len(records)))
     for column, justify in (
         ("name", "left"),
         ("error", "right"),

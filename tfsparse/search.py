@@ -571,10 +571,11 @@ def polish(folder: RunFolder, dataset: Dataset, measurer: Measurer, most: int, c
 def finish(folder: RunFolder, dataset: Dataset, console) -> None:
     """Survivors only, once the search is over: test accuracy (looked at once each), C code and figures, the report."""
     from tfsparse.compiler import compile_model
+    from tfsparse.display import survivors_words
     from tfsparse.run_folder import write_json
 
     survivors = folder.survivors
-    console.print(f"{len(survivors)} survivors: test accuracy, C code, report", markup=False)
+    console.print(f"{survivors_words(len(survivors))}: test accuracy, C code, report", markup=False)
     new = [
         replace(record, test_accuracy=test_accuracy(record.candidate, folder.path / record.tflite, dataset))
         for record in survivors
